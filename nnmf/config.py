@@ -1,0 +1,179 @@
+"""`TrainConfig` and `DataConfig`: every setting of a run, checked once, from which the command line is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from ._mxnet import parse_context
+from .errors import ConfigError, one_of
+
+SCHEDULES = ("constant", "exponential", "cosine")
+
+_Config = TypeVar("_Config", bound="_Checked")
+
+
+def setting(default: Any, help: str, **rules: Any) -> Any:
+    """A field with its help text and the rules its value must keep: ``low``, ``high``, ``above``, ``below``, ``choices``."""
+    return field(default=default, metadata={"help": help, **rules})
+
+
+@dataclass(frozen=True)
+class _Checked:
+    def __post_init__(self) -> None:
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            if value is not None or "None" not in str(entry.type):
+                object.__setattr__(self, entry.name, _checked(entry, value))
+
+    @classmethod
+    def from_dict(cls: type[_Config], values: dict[str, Any]) -> _Config:
+        """A config from a mapping; a key that is no field is a ConfigError that names the nearest one."""
+        names = [entry.name for entry in dataclasses.fields(cls)]
+        for name in values:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; there are {names}."
+                raise ConfigError(f"{name}: no such setting{hint}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON can hold them."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """Settings of training. A setting left at None takes the default of the model that is trained.
+
+    Raises:
+        ConfigError: a value that cannot be used; the sentence names the setting, the value and what may stand there.
+    """
+
+    n_factors: int | None = setting(None, "width of the user and item vectors", low=1)
+    hidden_units: int | None = setting(None, "width of the layer above the vectors", low=1)
+    dropout: float | None = setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
+    n_epochs: int | None = setting(None, "passes over the training ratings", low=1)
+    batch_size: int | None = setting(None, "ratings a step of a network", low=1)
+    learning_rate: float | None = setting(None, "step size", above=0)
+    momentum: float | None = setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
+    l2: float | None = setting(None, "L2 penalty", low=0)
+    schedule: str | None = setting(None, "course of the learning rate over the epochs", choices=SCHEDULES)
+    decay: float = setting(0.9, "factor an epoch of the exponential schedule", above=0, high=1)
+    patience: int | None = setting(None, "stop after this many epochs without a better validation RMSE", low=1)
+    last_batch: str = setting("pad", "what becomes of a short last batch", choices=("pad", "discard"))
+    seed: int = setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
+    ctx: str = setting("auto", "device of a network: auto, cpu, gpu or gpu(N)", check=parse_context)
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate of an epoch, numbered from 1, by the schedule.
+
+        ``constant``: the learning rate; ``exponential``: times ``decay ** (epoch - 1)``; ``cosine``: falling to zero along
+        half a cosine over ``n_epochs``.
+        """
+        if self.learning_rate is None or self.n_epochs is None:
+            raise ConfigError(
+                "learning_rate and n_epochs: not settled yet; fill the settings with with_defaults first."
+            )
+        if self.schedule == "exponential":
+            return self.learning_rate * self.decay ** (epoch - 1)
+        if self.schedule == "cosine":
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.n_epochs))
+        return self.learning_rate
+
+    def with_defaults(self, what: str, defaults: dict[str, Any]) -> TrainConfig:
+        """This config with a model's own defaults where a setting is None.
+
+        Args:
+            what: how an error names the model.
+            defaults: the model's default by setting; a setting it lacks has no meaning for the model.
+
+        Raises:
+            ConfigError: a setting that was given but has no meaning for the model.
+        """
+        values = {}
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            optional = entry.default is None and entry.name != "patience"
+            if optional and value is None:
+                value = defaults.get(entry.name)
+            elif optional and entry.name not in defaults:
+                raise ConfigError(f"{entry.name}: {what} has no such setting; leave it out.")
+            values[entry.name] = value
+        return TrainConfig(**values)
+
+
+@dataclass(frozen=True)
+class DataConfig(_Checked):
+    """Which table to train and test on.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+    """
+
+    dataset: str | None = setting(
+        None, "name of a dataset, or a file of ratings; default: ml-100k, or synthetic where it is out of reach"
+    )
+    fold: str | None = setting(None, "the dataset's own split: train and test tables of that name, such as u1")
+    split: float | None = setting(
+        None, "train on this random part of the ratings and test on the rest", above=0, below=1
+    )
+    split_by: str = setting(
+        "rating", "what a split parts: all ratings, each user's, or by time", choices=("rating", "user", "time")
+    )
+    split_seed: int = setting(0, "of the split", low=0, high=2**31 - 1)
+    valid_fraction: float = setting(
+        0.0,
+        "hold this part of the training ratings out to choose the epoch by; 0 watches the test table",
+        low=0,
+        below=1,
+    )
+    data_dir: str | None = setting(None, "folder that holds the dataset's files")
+    delimiter: str | None = setting(None, "what stands between two fields of a file; default: found out")
+    on_error: str = setting("raise", "what becomes of a malformed line", choices=("raise", "skip"))
+    duplicates: str = setting("error", "what becomes of a pair rated twice", choices=("error", "last", "mean"))
+
+
+def _checked(entry: dataclasses.Field[Any], value: Any) -> Any:
+    """The value of a field in its type, or a ConfigError."""
+    rules = entry.metadata
+    name, kind = entry.name, kind_of(entry)
+    if kind in (int, float):
+        no_number = isinstance(value, (bool, str)) or not hasattr(value, "__float__")
+        if no_number or not math.isfinite(float(value)) or (kind is int and float(value) != int(value)):
+            raise ConfigError(f"{name}: got {value!r}; give {'a whole number' if kind is int else 'a number'}.")
+        value = kind(value)
+        for rule, broken, words in (
+            ("low", lambda bound: value < bound, "at least"),
+            ("above", lambda bound: value <= bound, "above"),
+            ("high", lambda bound: value > bound, "at most"),
+            ("below", lambda bound: value >= bound, "below"),
+        ):
+            if rule in rules and broken(rules[rule]):
+                raise ConfigError(f"{name}: got {value!r}; give a value {words} {rules[rule]}.")
+    elif not isinstance(value, str):
+        raise ConfigError(f"{name}: got {value!r}; give a text.")
+    if "choices" in rules and value not in rules["choices"]:
+        raise ConfigError(one_of(value, rules["choices"], name))
+    if "check" in rules:
+        rules["check"](value)
+    return value
+
+
+def kind_of(entry: dataclasses.Field[Any]) -> type:
+    """int, float or str: what a field's annotation says, ``| None`` apart."""
+    return {"int": int, "float": float}.get(str(entry.type).split(" |")[0], str)
+
+
+def from_text(entry: dataclasses.Field[Any], text: str) -> Any:
+    """The value that a flag's text stands for; a text that is no number is left for the config to refuse."""
+    for kind in (int, float):
+        if kind_of(entry) in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return text

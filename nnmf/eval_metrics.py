@@ -1,0 +1,95 @@
+"""MXNet `EvalMetric`s over all ratings of an epoch that do not make the engine wait for every batch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _mxnet
+
+mx: Any = _mxnet.load()
+
+# Batches whose errors are kept on the device before they are fetched together: asking for every batch would make training
+# wait for every batch.
+_KEPT_BATCHES = 1024
+
+
+class _Total(mx.metric.EvalMetric):
+    """Sum over all ratings since `reset` of a function of the error.
+
+    Args:
+        n_ratings: rows that count between two resets; what comes after them is the padding of a last batch. Default: all.
+    """
+
+    label: ClassVar[str]
+
+    def __init__(self, n_ratings: int | None = None) -> None:
+        self.n_ratings = n_ratings
+        self._rows: list[Any] = []
+        super().__init__(self.label)
+
+    def reset(self) -> None:
+        """Forget what was counted."""
+        self._total, self._counted, self._kept = 0.0, 0, 0
+
+    def update(self, labels: list[Any], preds: list[Any]) -> None:
+        """Count one batch: a label and a prediction array of batch_size entries each."""
+        for label, prediction in zip(labels, preds, strict=True):
+            if prediction.shape != label.shape:
+                prediction = prediction.reshape(label.shape)
+            if not self._rows or self._rows[0].shape != label.shape or self._rows[0].context != prediction.context:
+                self._fetch()
+                self._kept_errors = mx.nd.empty((_KEPT_BATCHES, *label.shape), ctx=prediction.context)
+                self._rows = [self._kept_errors[at] for at in range(_KEPT_BATCHES)]
+            elif self._kept == _KEPT_BATCHES:
+                self._fetch()
+            mx.nd.elemwise_sub(label.as_in_context(prediction.context), prediction, out=self._rows[self._kept])
+            self._kept += 1
+
+    def _fetch(self) -> None:
+        if self._kept:
+            error = self._kept_errors[: self._kept].asnumpy().ravel()
+            if self.n_ratings is not None:
+                error = error[: self.n_ratings - self._counted]
+            self._total += self._sum(error.astype(np.float64))
+            self._counted += len(error)
+            self._kept = 0
+
+    def get(self) -> tuple[str, float]:
+        """(name, value); NaN when nothing was counted yet."""
+        self._fetch()
+        return self.name, self._value(self._total / self._counted) if self._counted else math.nan
+
+    @staticmethod
+    def _sum(error: np.ndarray) -> float:
+        raise NotImplementedError
+
+    @staticmethod
+    def _value(mean: float) -> float:
+        return mean
+
+
+class RMSE(_Total):
+    """Root of (total squared error / number of ratings)."""
+
+    label = "rmse"
+
+    @staticmethod
+    def _sum(error: np.ndarray) -> float:
+        return float(np.dot(error, error))
+
+    @staticmethod
+    def _value(mean: float) -> float:
+        return math.sqrt(mean)
+
+
+class MAE(_Total):
+    """Total absolute error / number of ratings."""
+
+    label = "mae"
+
+    @staticmethod
+    def _sum(error: np.ndarray) -> float:
+        return float(np.abs(error).sum())

@@ -1,0 +1,179 @@
+"""`IdMap`: the ids that stand in a file, and the 0-based indices the tables are addressed with."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+
+#: index that marks an id the map does not hold
+UNKNOWN = -1
+
+# A dense lookup table is used while it is at most this many times as long as the ids themselves (or small outright):
+# it turns a search of log2(n) steps an id into one memory read.
+_DENSE_FACTOR, _DENSE_MIN = 8, 1 << 20
+
+
+def as_ids(values: Any, what: str = "id") -> np.ndarray:
+    """Ids as a 1-d array of integers (their own width) or of `str`.
+
+    Args:
+        values: array-like of shape (n,): integers, whole floats (what pandas makes of a column with gaps) or strings.
+        what: how an error names the column.
+
+    Raises:
+        DataError: a missing, fractional or otherwise unusable id; the sentence names its position and value.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{what}: expected one column of ids, got an array of shape {array.shape}.")
+    if array.dtype.kind in "iu":
+        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+            raise DataError(f"{what}: {array.max()} does not fit in 64 bits with a sign; pass such ids as strings.")
+        return array if array.dtype.kind == "i" else array.astype(np.int64)
+    if array.dtype.kind == "f":
+        bad = ~np.isfinite(array) | (array != np.floor(array)) | (np.abs(array) > 2.0**53)
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise DataError(f"{what}: row {at} holds {array[at]!r}, which is no id; ids are whole numbers or strings.")
+        return array.astype(np.int64)
+    if array.dtype.kind == "O":
+        for at, value in enumerate(array):
+            if not isinstance(value, (str, int, np.integer)) or isinstance(value, bool):
+                raise DataError(f"{what}: row {at} holds {value!r}, which is no id; ids are whole numbers or strings.")
+        whole = all(isinstance(value, (int, np.integer)) for value in array)
+        try:
+            return array.astype(np.int64 if whole and array.size else str)
+        except OverflowError:
+            return array.astype(str)
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8")
+    if array.dtype.kind == "U":
+        return array
+    if array.size == 0:
+        return array.astype(np.int64)
+    raise DataError(f"{what}: ids are whole numbers or strings, got an array of {array.dtype}.")
+
+
+class IdMap:
+    """Immutable one-to-one map between ids and indices 0 .. n-1.
+
+    Attributes:
+        ids: array of shape (n,), int64 or `str`, read-only; ``ids[index]`` is the id of an index.
+
+    Args:
+        ids: distinct ids, in the order of their indices.
+
+    Raises:
+        DataError: an id that stands there twice, or no usable id.
+    """
+
+    def __init__(self, ids: npt.ArrayLike) -> None:
+        array = as_ids(ids)
+        self.ids: np.ndarray = array.astype(np.int64) if array.dtype.kind == "i" else array.copy()
+        self.ids.flags.writeable = False
+        if len(self.ids) > np.iinfo(np.int32).max:
+            raise DataError(f"{len(self.ids)} ids are more than an index of 32 bits can number.")
+        ordered = self.ids[self._order] if self._order is not None else self.ids
+        twice = ordered[1:] == ordered[:-1]
+        if twice.any():
+            raise DataError(f"id {ordered[1:][twice][0].item()!r} stands twice in the id map.")
+
+    @classmethod
+    def number(cls, values: np.ndarray) -> tuple[IdMap, np.ndarray]:
+        """Number the distinct values in ascending order: the map, and the int32 index (n,) of every value."""
+        span = _dense_span(values)
+        if span is not None:
+            low, width = span
+            present = np.zeros(width, bool)
+            offset = values - low if low else values
+            present[offset] = True
+            index = (np.cumsum(present, dtype=np.int32) - np.int32(1))[offset]
+            return cls(np.flatnonzero(present) + low), index
+        unique, index = np.unique(values, return_inverse=True)
+        return cls(unique), index.astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, IdMap)
+            and self.ids.dtype.kind == other.ids.dtype.kind
+            and np.array_equal(self.ids, other.ids)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"IdMap({len(self)} ids)"
+
+    @cached_property
+    def _order(self) -> np.ndarray | None:
+        """Positions that sort the ids, or None while they are ascending as they stand."""
+        ascending = len(self.ids) < 2 or bool((self.ids[1:] > self.ids[:-1]).all())
+        return None if ascending else np.argsort(self.ids, kind="stable")
+
+    @cached_property
+    def _table(self) -> tuple[np.ndarray, int] | None:
+        """(index by id - low with one guard cell at the end, low), where that is small enough."""
+        span = _dense_span(self.ids)
+        if span is None:
+            return None
+        low, width = span
+        table = np.full(width + 1, UNKNOWN, np.int32)
+        table[self.ids - low] = np.arange(len(self.ids), dtype=np.int32)
+        return table, low
+
+    def _coerce(self, values: npt.ArrayLike) -> np.ndarray:
+        """The asked ids in the map's own kind; ids of the other kind that cannot be read so become no id at all."""
+        wanted = as_ids(np.atleast_1d(np.asarray(values)))
+        if wanted.dtype.kind == self.ids.dtype.kind or len(self.ids) == 0:
+            return wanted
+        if self.ids.dtype.kind == "U":
+            return wanted.astype(str)
+        absent = int(self.ids.max()) + 1  # not in the map
+        if absent > np.iinfo(np.int64).max:
+            absent = int(self.ids.min()) - 1
+        try:
+            return wanted.astype(np.int64)
+        except (ValueError, OverflowError):
+            whole = [int(text) if text.strip().lstrip("+-").isdecimal() else absent for text in wanted.tolist()]
+            inside = [value if abs(value) < 2**63 else absent for value in whole]
+            return np.array(inside, np.int64)
+
+    def index(self, ids: npt.ArrayLike) -> np.ndarray:
+        """Index of each id, `UNKNOWN` (-1) for those the map does not hold: int32 array of shape (n,)."""
+        wanted = self._coerce(ids)
+        if len(self.ids) == 0 or len(wanted) == 0:
+            return np.full(len(wanted), UNKNOWN, np.int32)
+        if self._table is not None and wanted.dtype.kind == "i":
+            table, low = self._table
+            inside = (wanted >= low) & (wanted < low + len(table) - 1)
+            # An id outside the table reads the guard cell at its end.
+            found: np.ndarray = table[np.where(inside, wanted - low, len(table) - 1)]
+            return found
+        place = np.searchsorted(self.ids, wanted, sorter=self._order)
+        place = np.minimum(place, len(self.ids) - 1)
+        if self._order is not None:
+            place = self._order[place]
+        return np.where(self.ids[place] == wanted, place, UNKNOWN).astype(np.int32)
+
+    def extend(self, ids: npt.ArrayLike) -> IdMap:
+        """A map that also holds the given ids: those not yet known get the next indices, in ascending order."""
+        wanted = self._coerce(ids)
+        new = np.unique(wanted[self.index(wanted) == UNKNOWN])
+        return IdMap(np.concatenate([self.ids, new])) if len(new) else self
+
+
+def _dense_span(ids: np.ndarray) -> tuple[int, int] | None:
+    """(lowest id, width of the range) where a table over the range is small enough to be worth it."""
+    if ids.dtype.kind != "i" or len(ids) == 0:
+        return None
+    low, high = int(ids.min()), int(ids.max())
+    width = high - low + 1
+    return (low, width) if width <= max(_DENSE_MIN, _DENSE_FACTOR * len(ids)) else None

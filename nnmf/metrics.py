@@ -1,0 +1,53 @@
+"""Metrics over all ratings of a table: exact totals, never means of batch values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import DataError
+
+if TYPE_CHECKING:
+    from .eval_metrics import MAE as MAE
+    from .eval_metrics import RMSE as RMSE
+
+
+def __getattr__(name: str) -> Any:
+    # The EvalMetrics derive from a class of MXNet, which the functions here do without.
+    if name in ("RMSE", "MAE"):
+        from . import eval_metrics
+
+        return getattr(eval_metrics, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def rmse(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
+    """Root of the mean squared error over all ratings: ``sqrt(sum((rating - prediction)^2) / n_ratings)``.
+
+    Args:
+        rating, prediction: arrays of shape (n_ratings,).
+
+    Raises:
+        DataError: no ratings, or unequal shapes.
+    """
+    error = _errors(rating, prediction)
+    return math.sqrt(float(np.dot(error, error)) / len(error))
+
+
+def mae(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
+    """Mean absolute error over all ratings; arguments and errors as `rmse`."""
+    return float(np.abs(_errors(rating, prediction)).mean())
+
+
+def _errors(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> np.ndarray:
+    observed, predicted = np.asarray(rating, np.float64), np.asarray(prediction, np.float64)
+    if observed.shape != predicted.shape or observed.ndim != 1:
+        raise DataError(
+            f"rating and prediction must be columns of one length, got shapes {observed.shape} and {predicted.shape}."
+        )
+    if len(observed) == 0:
+        raise DataError("there are no ratings to take the error of.")
+    return observed - predicted

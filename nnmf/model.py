@@ -1,0 +1,196 @@
+"""`Model`: what every kind of trained model can do, whatever computes its predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from . import loop, metrics, store
+from .callbacks import Callback, EpochResult
+from .config import TrainConfig
+from .data import Ratings
+from .errors import ConfigError, DataError, one_of
+from .ids import UNKNOWN
+
+_Self = TypeVar("_Self", bound="Model")
+#: Called now and then within an epoch with the ratings done and a function that tells their RMSE so far.
+Tick = Callable[[int, Callable[[], float]], None]
+
+
+class Model(ABC):
+    """A model of ratings by user and item vectors.
+
+    A kind of model supplies `_begin`, `_epoch` and `_predict` over indices; training, cold start, clipping and evaluation are
+    the same for all.
+
+    Cold start: an unknown item is answered with the user's mean training rating, an unknown user with the item's, and a pair
+    that is unknown on both sides with the mean of all.
+
+    Attributes:
+        config: the settings, all filled in.
+        history: one `EpochResult` an epoch.
+        best_epoch: the epoch whose parameters these are: the one with the lowest validation RMSE, or the last one where
+            there was no validation table; 0 before training.
+        users, items: id maps of the training table.
+        scale: lowest and highest rating there can be; predictions are clipped to it.
+        global_mean: mean training rating.
+        user_mean, item_mean: mean training rating of each user (n_users,) and item (n_items,), float32.
+        parameters: the arrays that training changes, by name.
+    """
+
+    #: what saved folders call this kind of model
+    kind: ClassVar[str]
+    #: ending of the files that hold its arrays
+    suffix: ClassVar[str]
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.history: list[EpochResult] = []
+        self.best_epoch = 0
+        self.parameters: dict[str, Any] = {}
+        self._best: dict[str, Any] = {}
+        self._trained_on: Ratings | None = None
+
+    # -- what a kind of model supplies -------------------------------------------------------------------------------
+    @abstractmethod
+    def _begin(self, train: Ratings) -> None:
+        """Make parameters, where there are none yet, and whatever training on this table needs."""
+
+    @abstractmethod
+    def _epoch(self, epoch: int, learning_rate: float, tick: Tick) -> float:
+        """Train one epoch, numbered from 1; returns the RMSE over its ratings, each predicted before its step."""
+
+    @abstractmethod
+    def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Unclipped predictions, float32 (n,), for known indices, int32 (n,) each."""
+
+    @abstractmethod
+    def _files(self) -> dict[str, store.Writer]:
+        """Writers of the files that stay the same through training, by name."""
+
+    @abstractmethod
+    def _content(self) -> dict[str, Any]:
+        """What a saved folder's manifest says of this kind of model, as JSON can hold it."""
+
+    @abstractmethod
+    def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
+        """Write a dictionary of arrays such as `parameters`."""
+
+    # -- training ----------------------------------------------------------------------------------------------------
+    def fit(
+        self: _Self,
+        train: Ratings,
+        valid: Ratings | None = None,
+        *,
+        callbacks: Iterable[Callback] = (),
+        progress: loop.Progress | None = None,
+    ) -> _Self:
+        """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
+
+        Args:
+            train: the training ratings, with every user and item known.
+            valid: ratings to watch, mapped through the training table's ids (``Ratings.mapped``).
+            callbacks: called after each epoch with its `EpochResult` and this model; one that answers True stops training.
+            progress: told how the running epoch goes.
+
+        Raises:
+            TrainingError: training diverged; the sentence says which settings to lower.
+            ConfigError, DataError: settings or tables that cannot be trained with.
+        """
+        if not train.known.all():
+            raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
+        if valid is not None and (valid.users is not train.users or valid.items is not train.items):
+            valid = valid.mapped(train)
+        self.users, self.items, self.scale = train.users, train.items, train.scale
+        self.global_mean = float(train.rating.mean(dtype=np.float64))
+        self.user_mean = _means(train.user, train.rating, train.n_users, self.global_mean)
+        self.item_mean = _means(train.item, train.rating, train.n_items, self.global_mean)
+        self._trained_on = train
+        loop.run(self, train, valid, callbacks, progress)
+        return self
+
+    def keep_best(self) -> None:
+        """Remember the parameters as they stand as those of the best epoch."""
+        self._best = {name: array.copy() for name, array in self.parameters.items()}
+        self.best_epoch = len(self.history)
+
+    def restore_best(self) -> None:
+        """Go back to the parameters of the best epoch."""
+        if self._best:
+            self.parameters, self._best = self._best, {}
+
+    # -- predicting --------------------------------------------------------------------------------------------------
+    @property
+    def n_users(self) -> int:
+        """Users in the id map."""
+        return len(self.users)
+
+    @property
+    def n_items(self) -> int:
+        """Items in the id map."""
+        return len(self.items)
+
+    def predict(
+        self, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, *, clip: bool = True, unknown: str = "mean"
+    ) -> np.ndarray:
+        """Predicted ratings of (user, item) pairs, in the file's own ids.
+
+        Args:
+            user_ids, item_ids: ids, shape (n,) each; a single id on one side goes with all of the other.
+            clip: keep predictions within the rating scale.
+            unknown: what answers for ids that training never saw: "mean" (see the class), or "error".
+
+        Returns:
+            float32 array of shape (n,).
+
+        Raises:
+            DataError: unequal lengths; with ``unknown="error"`` an unknown id, named.
+            ConfigError: another value of ``unknown``.
+        """
+        if unknown not in ("mean", "error"):
+            raise ConfigError(one_of(unknown, ("mean", "error"), "unknown"))
+        sides = []
+        for side, ids, known in (("user", user_ids, self.users), ("item", item_ids, self.items)):
+            index = known.index(ids)
+            if unknown == "error" and (index == UNKNOWN).any():
+                first = np.atleast_1d(np.asarray(ids)).tolist()[int(np.argmax(index == UNKNOWN))]
+                raise DataError(f"{side} {first!r} is not among the {len(known)} {side}s trained on.")
+            sides.append(index)
+        try:
+            user, item = np.broadcast_arrays(*sides)
+        except ValueError:
+            raise DataError(
+                f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
+            ) from None
+        prediction = self.predict_index(user, item)
+        return np.clip(prediction, *self.scale) if clip else prediction
+
+    def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each."""
+        known = (user != UNKNOWN) & (item != UNKNOWN)
+        if known.all():
+            return self._predict(user, item) if len(user) else np.empty(0, np.float32)
+        prediction = np.where(
+            user != UNKNOWN,
+            self.user_mean[user],
+            np.where(item != UNKNOWN, self.item_mean[item], np.float32(self.global_mean)),
+        ).astype(np.float32)
+        if known.any():
+            prediction[known] = self._predict(user[known], item[known])
+        return prediction
+
+    def rmse(self, ratings: Ratings) -> float:
+        """RMSE of the unclipped predictions over all ratings of a table that has this model's id maps."""
+        return metrics.rmse(ratings.rating, self.predict_index(ratings.user, ratings.item))
+
+
+def _means(index: np.ndarray, rating: np.ndarray, n: int, otherwise: float) -> np.ndarray:
+    """Mean rating by index, float32 (n,); ``otherwise`` where an index has none."""
+    count = np.bincount(index, minlength=n)
+    total = np.bincount(index, weights=rating, minlength=n)
+    return np.where(count > 0, total / np.maximum(count, 1), otherwise).astype(np.float32)

@@ -1,0 +1,192 @@
+"""`NetworkModel`: a symbolic network trained by `mx.model.FeedForward`."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _mxnet
+from .config import TrainConfig
+from .data import Ratings
+from .eval_metrics import RMSE
+from .iterator import DataIter
+from .model import Model, Tick
+from .networks import build_network, find_network, label_name, network_settings
+from .store import Writer
+
+mx: Any = _mxnet.load()
+logger = logging.getLogger("nnmf")
+
+# Rows predicted at once: enough to keep the cores busy, few enough that a wide layer's outputs stay near 100 MB.
+_PREDICT_ROWS = 16_384
+# Seconds between two looks at a running epoch; each makes training wait for the batches it has queued.
+_TICK_SECONDS = 0.5
+_quiet = logging.getLogger("nnmf.feedforward")
+_quiet.propagate = False
+
+
+class _SGD(mx.optimizer.SGD):
+    """SGD whose momentum outlives a `fit`: FeedForward asks for new state each time, this answers with what it has."""
+
+    def __init__(self, kept: dict[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.kept = kept
+        # One update a parameter: on a CPU the fused update of several runs on one core, two of them run on two.
+        self.aggregate_num = 1
+
+    def create_state(self, index: int, weight: Any) -> Any:
+        name = self.idx2name[index]
+        if name not in self.kept:
+            self.kept[name] = super().create_state(index, weight)
+        return self.kept[name]
+
+
+class NetworkModel(Model):
+    """A network of `nnmf.networks`, or one's own, trained by minibatch SGD with momentum.
+
+    Objective: half the squared error, summed over a batch and divided by its size, plus ``l2 / 2`` times the squared norm of
+    each parameter named ``*_weight``. Update: ``m = momentum * m - learning_rate * gradient``, ``w = w + m``. Initial
+    values are drawn uniformly from +-0.01, biases zero.
+
+    Args:
+        network: a registered name, or ``module:function``.
+        config: settings; those at None take the network's own defaults, else `defaults`.
+
+    Attributes:
+        symbol: the network, once there is a table to train on.
+
+    Raises:
+        ConfigError: an unknown network, or a setting it does not take.
+    """
+
+    kind = "network"
+    suffix = "params"
+    #: settings of the tutorial's training
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_epochs": 10,
+        "batch_size": 64,
+        "learning_rate": 0.05,
+        "momentum": 0.9,
+        "l2": 1e-4,
+        "schedule": "constant",
+    }
+
+    def __init__(self, network: str, config: TrainConfig | None = None) -> None:
+        self.network = network
+        self.settings = network_settings(find_network(network))
+        config = (config or TrainConfig()).with_defaults(f"network {network!r}", {**self.defaults, **self.settings})
+        self.settings = {name: getattr(config, name, default) for name, default in self.settings.items()}
+        super().__init__(config)
+        self.symbol: Any = None
+        self._momentum: dict[str, Any] = {}
+        self.ctx, self.device = _mxnet.context(config.ctx)
+
+    def _begin(self, train: Ratings) -> None:
+        config = self.config
+        logger.info("Device: %s", self.device)
+        self.symbol = build_network(self.network, train.n_users, train.n_items, **self.settings)
+        self._iter = DataIter(
+            train,
+            config.batch_size or 0,
+            seed=config.seed,
+            last_batch=config.last_batch,
+            label_name=label_name(self.symbol),
+            ctx=self.ctx,
+        )
+        self._metric = RMSE(self._iter.n_streamed)
+        inputs = [entry.name for entry in self._iter.provide_data + self._iter.provide_label]
+        names = [name for name in self.symbol.list_arguments() if name not in inputs]
+        if not self.parameters:
+            self._initialise(names)
+        self._optimizer = _SGD(
+            self._momentum,
+            momentum=config.momentum,
+            wd=config.l2,
+            rescale_grad=1 / (config.batch_size or 1),
+            param_idx2name=dict(enumerate(names)),
+            sym=self.symbol,
+        )
+
+    def _initialise(self, names: list[str]) -> None:
+        mx.random.seed(self.config.seed)
+        shapes, _, aux_shapes = self.symbol.infer_shape(
+            **{entry.name: entry.shape for entry in self._iter.provide_data + self._iter.provide_label}
+        )
+        by_name = dict(zip(self.symbol.list_arguments(), shapes, strict=True))
+        initializer = mx.init.Uniform(0.01)
+        for name in names:
+            self.parameters[name] = mx.nd.zeros(by_name[name])
+            initializer(mx.init.InitDesc(name), self.parameters[name])
+        for name, shape in zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True):
+            self.parameters[name] = mx.nd.zeros(shape)
+            initializer(mx.init.InitDesc(name), self.parameters[name])
+
+    def _arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The parameters as (arguments, auxiliary states)."""
+        auxiliary = set(self.symbol.list_auxiliary_states())
+        arguments = {name: array for name, array in self.parameters.items() if name not in auxiliary}
+        return arguments, {name: self.parameters[name] for name in auxiliary}
+
+    def _epoch(self, epoch: int, learning_rate: float, tick: Tick) -> float:
+        # Order and dropout depend on (seed, epoch) alone, so that a resumed run needs no random state.
+        mx.random.seed((self.config.seed + epoch * 1_000_003) % (2**31 - 1))
+        self._iter.reset()
+        self._iter.epoch = epoch - 1
+        self._optimizer.set_learning_rate(learning_rate)
+        arguments, auxiliary = self._arguments()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*FeedForward has been deprecated", DeprecationWarning)
+            forward = mx.model.FeedForward(
+                self.symbol,
+                ctx=self.ctx,
+                begin_epoch=epoch - 1,
+                num_epoch=epoch,
+                optimizer=self._optimizer,
+                arg_params=arguments,
+                aux_params=auxiliary,
+            )
+        looked = time.perf_counter()
+
+        def batch_end(batch: Any) -> None:
+            nonlocal looked
+            if time.perf_counter() - looked > _TICK_SECONDS:
+                done = min(batch.nbatch * self._iter.batch_size, self._iter.n_streamed)
+                tick(done, lambda: self._metric.get()[1])
+                looked = time.perf_counter()
+
+        forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
+        self.parameters = {**forward.arg_params, **forward.aux_params}
+        return self._metric.get()[1]
+
+    def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        # The output layer's first input is the prediction; without the layer no label need be bound.
+        prediction = self.symbol.get_children()[0]
+        parameters = {name: array.as_in_context(self.ctx) for name, array in self._arguments()[0].items()}
+        auxiliary = {name: array.as_in_context(self.ctx) for name, array in self._arguments()[1].items()}
+        n_rows = min(_PREDICT_ROWS, len(user))
+        inputs = {side: mx.nd.zeros((n_rows,), self.ctx, np.int32) for side in ("user", "item")}
+        executor = prediction.bind(self.ctx, {**parameters, **inputs}, grad_req="null", aux_states=auxiliary)
+        answer = np.empty(len(user), np.float32)
+        for start in range(0, len(user), n_rows):
+            # The last block reaches back over rows already answered rather than be bound at a size of its own.
+            rows = slice(min(start, len(user) - n_rows), min(start, len(user) - n_rows) + n_rows)
+            inputs["user"][:] = user[rows]
+            inputs["item"][:] = item[rows]
+            answer[rows] = executor.forward(is_train=False)[0].asnumpy().reshape(n_rows)
+        return answer
+
+    def _files(self) -> dict[str, Writer]:
+        return {"model-symbol.json": lambda path: self.symbol.save(str(path))}
+
+    def _content(self) -> dict[str, Any]:
+        return {"network": self.network, "settings": self.settings, "mxnet": mx.__version__}
+
+    def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
+        auxiliary = set(self.symbol.list_auxiliary_states())
+        named = {f"{'aux' if name in auxiliary else 'arg'}:{name}": array for name, array in arrays.items()}
+        mx.nd.save(str(path), named)

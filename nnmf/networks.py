@@ -1,0 +1,206 @@
+"""The networks: functions that return an MXNet `Symbol` ending in ``LinearRegressionOutput``.
+
+Each has the inputs ``user`` and ``item`` (index arrays of shape (batch_size,)) and the label ``rating`` (batch_size,), and
+outputs predictions of shape (batch_size,). A network is the dot product of two towers, the nodes named ``user_tower`` and
+``item_tower``; what looks for the nearest items or ranks them all needs just those.
+
+A network of your own is one function with the arguments ``n_users`` and ``n_items`` first and its settings as keywords with
+defaults, registered with `network` or named ``module:function``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from . import _mxnet
+from .errors import ConfigError, one_of
+
+if TYPE_CHECKING:
+    from mxnet.symbol import Symbol
+
+Network = Callable[..., "Symbol"]
+
+#: the registered networks by name
+NETWORKS: dict[str, Network] = {}
+
+
+def network(name: str) -> Callable[[Network], Network]:
+    """Decorator that registers a network under a name, for `fit` and the command line."""
+
+    def register(function: Network) -> Network:
+        NETWORKS[name] = function
+        return function
+
+    return register
+
+
+@network("plain")
+def plain_net(n_users: int, n_items: int, n_factors: int = 64) -> Symbol:
+    """Dot product of a user and an item embedding: ``prediction = p_u . q_i``.
+
+    Args:
+        n_users, n_items: sizes of the embedding tables.
+        n_factors: width of the embeddings.
+
+    Source: the matrix factorization of Koren, Bell, Volinsky, "Matrix factorization techniques for recommender systems",
+    2009, equation 1; MXNet's tutorial "Matrix Factorization", ``plain_net``.
+    """
+    return _dot(
+        _embedding("user", n_users, n_factors, name="user_tower"),
+        _embedding("item", n_items, n_factors, name="item_tower"),
+        n_factors,
+    )
+
+
+@network("one_layer_mlp")
+def one_layer_mlp(n_users: int, n_items: int, n_factors: int = 64, hidden_units: int = 64) -> Symbol:
+    """Dot product of two towers, each an embedding, a ReLU and a fully connected layer.
+
+    ``prediction = (A relu(p_u) + a) . (B relu(q_i) + b)``
+
+    Args:
+        n_users, n_items: sizes of the embedding tables.
+        n_factors: width of the embeddings.
+        hidden_units: width of the layer above them.
+
+    Source: MXNet's tutorial "Matrix Factorization", ``get_one_layer_mlp``.
+    """
+    return _dot(
+        _layer("user", n_users, n_factors, hidden_units, name="user_tower"),
+        _layer("item", n_items, n_factors, hidden_units, name="item_tower"),
+        hidden_units,
+    )
+
+
+@network("dropout_mlp")
+def dropout_mlp(
+    n_users: int, n_items: int, n_factors: int = 512, hidden_units: int = 256, dropout: float = 0.5
+) -> Symbol:
+    """`one_layer_mlp` whose towers' outputs are dropped with probability ``dropout`` in training.
+
+    Args:
+        n_users, n_items: sizes of the embedding tables.
+        n_factors: width of the embeddings.
+        hidden_units: width of the layer above them.
+        dropout: probability with which an output is dropped, in [0, 1); what is kept is scaled by 1 / (1 - dropout).
+
+    Source: MXNet's tutorial "Matrix Factorization", ``get_one_layer_dropout_mlp`` (which its run never trains).
+    """
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout: got {dropout}; give a probability of at least 0 and below 1.")
+    mx = _mxnet.load()
+    user = _layer("user", n_users, n_factors, hidden_units, name="user_layer")
+    item = _layer("item", n_items, n_factors, hidden_units, name="item_layer")
+    return _dot(
+        mx.sym.Dropout(user, p=dropout, name="user_tower"),
+        mx.sym.Dropout(item, p=dropout, name="item_tower"),
+        hidden_units,
+    )
+
+
+def _embedding(side: str, n: int, n_factors: int, name: str) -> Symbol:
+    mx = _mxnet.load()
+    # MXNet's weight decay reaches parameters named *_weight only.
+    weight = mx.sym.Variable(f"{side}_factors_weight")
+    return mx.sym.Embedding(mx.sym.Variable(side), weight, input_dim=n, output_dim=n_factors, name=name)
+
+
+def _layer(side: str, n: int, n_factors: int, hidden_units: int, name: str) -> Symbol:
+    mx = _mxnet.load()
+    active = mx.sym.Activation(
+        _embedding(side, n, n_factors, f"{side}_embedding"), act_type="relu", name=f"{side}_relu"
+    )
+    return mx.sym.FullyConnected(active, num_hidden=hidden_units, name=name)
+
+
+def _dot(user: Symbol, item: Symbol, width: int) -> Symbol:
+    """Row-wise dot product of two (batch_size, width) towers, under the squared loss."""
+    mx = _mxnet.load()
+    # A product with ones sums each row 8 times faster than `sum` over an axis does on a CPU (32 us against 260 at 1024 x 64).
+    prediction = mx.sym.dot(user * item, mx.sym.ones((width,)), name="prediction")
+    return mx.sym.LinearRegressionOutput(prediction, mx.sym.Variable("rating"), name="output")
+
+
+def find_network(name: str) -> Network:
+    """The network of a registered name or of ``module:function`` (a module on the path or in the current folder).
+
+    Raises:
+        ConfigError: a name that is not registered, a module that cannot be imported or lacks the function.
+    """
+    if ":" not in name:
+        if name not in NETWORKS:
+            raise ConfigError(one_of(name, NETWORKS, "network") + ", or 'module:function' for a network of your own.")
+        return NETWORKS[name]
+    module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ConfigError(
+            f"network: importing {module_name!r} for {name!r} failed: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        raise ConfigError(f"network: module {module_name!r} has no function {attribute!r}.")
+    return cast(Network, found)
+
+
+def network_settings(function: Network) -> dict[str, Any]:
+    """The keyword settings a network takes, with their defaults."""
+    parameters = list(inspect.signature(function).parameters.values())
+    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
+
+
+def build_network(name: str, n_users: int, n_items: int, **settings: Any) -> Symbol:
+    """The symbol of a named network.
+
+    Raises:
+        ConfigError: an unknown network, a setting it does not take, or a result that cannot be trained here.
+    """
+    function = find_network(name)
+    known = network_settings(function)
+    for setting in settings:
+        if setting not in known:
+            raise ConfigError(f"{setting}: network {name!r} has no such setting; it has {sorted(known)}.")
+    symbol = function(n_users, n_items, **settings)
+    mx = _mxnet.load()
+    if not isinstance(symbol, mx.sym.Symbol):
+        raise ConfigError(f"network: {name!r} returned {type(symbol).__name__}, not an MXNet Symbol.")
+    missing = {"user", "item"} - set(symbol.list_arguments())
+    if missing or len(symbol.list_outputs()) != 1:
+        raise ConfigError(
+            f"network: {name!r} must have the variables 'user' and 'item' and one output; it has the arguments "
+            f"{symbol.list_arguments()} and outputs {symbol.list_outputs()}."
+        )
+    label_name(symbol)
+    return symbol
+
+
+def label_name(symbol: Symbol) -> str:
+    """Name of the variable that an output layer takes the rating by (``rating`` here, ``score`` in MXNet's tutorial).
+
+    Raises:
+        ConfigError: a symbol that does not end in an output layer with a label.
+    """
+    inputs = symbol.get_children()
+    if (
+        inputs is None
+        or len(inputs) != 2
+        or len(inputs[1].list_arguments()) != 1
+        or inputs[1].get_children() is not None
+    ):
+        raise ConfigError(
+            "network: must end in LinearRegressionOutput(prediction, label) with a Variable as its label."
+        )
+    return str(inputs[1].name)

@@ -1,0 +1,156 @@
+"""From a `DataConfig` to the tables a run trains, validates and tests on."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import datasets
+from .config import DataConfig
+from .data import Ratings
+from .errors import ConfigError, DataError, one_of
+
+logger = logging.getLogger("nnmf")
+
+_DEFAULT_DATASET, _DEFAULT_FOLD = "ml-100k", "u1"
+_DEFAULT_SPLIT = 0.8
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a run.
+
+    Attributes:
+        name: the dataset and how it was split: what every line, file and report calls it.
+        whole: the table before it was split; None for a dataset's own fold.
+        train: training ratings.
+        valid: ratings to choose the epoch by, or None where the test table is watched instead.
+        test: test ratings, mapped through the training table's ids.
+        best_rmse: the RMSE that knowing the truth would reach, where it is known (the synthetic table's noise).
+    """
+
+    name: str
+    whole: Ratings | None
+    train: Ratings
+    valid: Ratings | None
+    test: Ratings
+    best_rmse: float | None = None
+
+    @property
+    def watched(self) -> Ratings:
+        """What training validates on each epoch."""
+        return self.test if self.valid is None else self.valid
+
+
+def load_table(config: DataConfig) -> tuple[Ratings, float | None]:
+    """The whole table of a config's dataset or file, and its known best RMSE.
+
+    Raises:
+        ConfigError: an unknown dataset; DataError: a table that cannot be had or read.
+    """
+    name = config.dataset or _reachable_default(config)
+    options: dict[str, Any] = {"on_error": config.on_error, "duplicates": config.duplicates}
+    if name == datasets.SYNTHETIC:
+        from .synthetic import synthetic
+
+        drawn = synthetic()
+        return (
+            Ratings.from_arrays(
+                drawn.user_ids, drawn.item_ids, drawn.rating, drawn.timestamp, name=datasets.SYNTHETIC, scale=(1.0, 5.0)
+            ),
+            drawn.noise_rmse,
+        )
+    if name in datasets.DATASETS:
+        dataset = datasets.DATASETS[name]
+        path = datasets.fetch(name, config.data_dir) / dataset.ratings_file
+        return (
+            Ratings.from_file(
+                path,
+                delimiter=dataset.delimiter,
+                header=dataset.header,
+                name=name,
+                scale=dataset.rating_scale,
+                **options,
+            ),
+            None,
+        )
+    path = Path(name)
+    if not path.exists():
+        raise ConfigError(
+            one_of(name, [*datasets.DATASETS, datasets.SYNTHETIC], "dataset") + ", and there is no such file."
+        )
+    return Ratings.from_file(path, delimiter=config.delimiter, **options), None
+
+
+def load_tables(config: DataConfig) -> Tables:
+    """The train, validation and test tables of a config.
+
+    Without ``fold`` and ``split``, ml-100k is taken at its fold u1 and any other table at a split of 0.8.
+
+    Raises:
+        ConfigError, DataError: as `load_table`; a fold that the dataset has not.
+    """
+    name = config.dataset or _reachable_default(config)
+    fold = config.fold
+    if fold is not None and config.split is not None:
+        raise ConfigError("fold: comes with its own test table, so it does not go with split; give one of them.")
+    if fold is None and config.split is None and name == _DEFAULT_DATASET:
+        fold = _DEFAULT_FOLD
+    best_rmse, whole = None, None
+    if fold is not None:
+        train, test = _load_fold(name, fold, config)
+        label = f"{name}/{fold}"
+    else:
+        whole, best_rmse = load_table(DataConfig(**{**config.to_dict(), "dataset": name}))
+        fraction = config.split or _DEFAULT_SPLIT
+        if config.split_by == "time":
+            train, test = whole.split_by_time(fraction)
+        elif config.split_by == "user":
+            train, test = whole.split_by_user(fraction, config.split_seed)
+        else:
+            train, test = whole.split(fraction, config.split_seed)
+        by = "" if config.split_by == "rating" else f" by {config.split_by}"
+        label = f"{whole.name} {fraction:g}/{1 - fraction:.3g}{by}"
+    valid = None
+    if config.valid_fraction:
+        train, valid = train.split(1 - config.valid_fraction, config.split_seed)
+        test = test.mapped(train)
+    return Tables(label, whole, train, valid, test, best_rmse)
+
+
+def _load_fold(name: str, fold: str, config: DataConfig) -> tuple[Ratings, Ratings]:
+    if name not in datasets.DATASETS:
+        raise ConfigError(f"fold: {name} has no folds of its own; use split.")
+    dataset = datasets.DATASETS[name]
+    files = dataset.files(fold)
+    folder = datasets.fetch(name, config.data_dir, files=files)
+    tables: list[Ratings] = []
+    for file in files:
+        tables.append(
+            Ratings.from_file(
+                folder / file,
+                delimiter=dataset.delimiter,
+                header=False,
+                name=f"{name}/{file}",
+                scale=dataset.rating_scale,
+                on_error=config.on_error,
+                duplicates=config.duplicates,
+                like=tables[0] if tables else None,
+            )
+        )
+    return tables[0], tables[1]
+
+
+def _reachable_default(config: DataConfig) -> str:
+    """ml-100k, or the synthetic table where ml-100k is out of reach and nothing that was asked for names it."""
+    try:
+        datasets.fetch(_DEFAULT_DATASET, config.data_dir)
+    except DataError as error:
+        if config.data_dir is not None or config.fold is not None:
+            raise
+        logger.warning("%s", error)
+        logger.warning("Training on the embedded SYNTHETIC table of the same shape instead.")
+        return datasets.SYNTHETIC
+    return _DEFAULT_DATASET

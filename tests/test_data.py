@@ -1,0 +1,177 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnmf.data import Ratings
+from nnmf.errors import ConfigError, DataError
+from nnmf.ids import UNKNOWN
+from nnmf.statistics import gini_index, statistics
+
+from .conftest import low_rank
+
+
+def tuples(table: Ratings) -> list[tuple]:
+    """The table in its file's ids, sorted."""
+    users, items = table.users.ids.tolist(), table.items.ids.tolist()
+    pairs = zip(table.user.tolist(), table.item.tolist(), table.rating.tolist(), strict=True)
+    return sorted((users[u] if u >= 0 else None, items[i] if i >= 0 else None, r) for u, i, r in pairs)
+
+
+pair_tables = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=8, max_size=60, unique=True).map(
+    lambda pairs: Ratings.from_arrays(
+        [u for u, _ in pairs], [i for _, i in pairs], np.arange(len(pairs)), np.arange(len(pairs))[::-1]
+    )
+)
+
+
+def test_from_arrays():
+    table = Ratings.from_arrays([30, 10, 30], ["b", "a", "c"], [1, 2.5, 3], [7, 8, 9])
+    assert (table.user.tolist(), table.item.tolist()) == ([1, 0, 1], [1, 0, 2])
+    assert (table.user.dtype, table.item.dtype, table.rating.dtype) == (np.int32, np.int32, np.float32)
+    assert (table.n_users, table.n_items, len(table), table.scale) == (2, 3, 3, (1.0, 3.0))
+    assert table.timestamp.tolist() == [7, 8, 9]
+    with pytest.raises(ValueError, match="read-only"):
+        table.rating[0] = 9
+    with pytest.raises(AttributeError):
+        table.name = "other"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([1, 2], [1, 2], [3, np.nan]), "ratings: entry 1 is nan"),
+        (([1, 2], [1, 2], [3, np.inf]), "ratings: entry 1 is inf"),
+        (([1, 2], [1, 2], [3, 1e39]), "does not fit in 32 bits"),
+        (([1, 2], [1, 2], ["a", "b"]), "expected numbers"),
+        (([1, 2], [1, 2], [3]), r"unequal lengths \[1, 2\]"),
+        (([], [], []), "holds no ratings"),
+        (([1.5, 2], [1, 2], [3, 4]), "user ids: row 0 holds .*1.5"),
+        (([[1, 2]], [1, 2], [3, 4]), r"shape \(1, 2\)"),
+        (([1, 2, 1], [5, 5, 5], [3, 4, 5]), r"user 1 rated item 5 2 times \(ratings 1 and 3 of the table; 1 dup"),
+    ],
+)
+def test_bad_columns_are_named(columns, message):
+    with pytest.raises(DataError, match=message):
+        Ratings.from_arrays(*columns)
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 5)), min_size=1))
+def test_duplicates_agree_with_a_dictionary(rows):
+    columns = tuple(zip(*rows, strict=True))
+    groups: dict[tuple[int, int], list[int]] = {}
+    for u, i, r in rows:
+        groups.setdefault((u, i), []).append(r)
+    last = Ratings.from_arrays(*columns, duplicates="last")
+    assert tuples(last) == sorted((u, i, rs[-1]) for (u, i), rs in groups.items())
+    mean = Ratings.from_arrays(*columns, duplicates="mean")
+    assert tuples(mean) == sorted((u, i, float(np.float32(np.mean(rs)))) for (u, i), rs in groups.items())
+
+
+def test_an_unknown_way_with_duplicates():
+    with pytest.raises(ConfigError, match=r"duplicates: got 'first' instead of one of \['error', 'last', 'mean'\]"):
+        Ratings.from_arrays([1], [1], [1], duplicates="first")
+
+
+def test_frames_of_pandas_and_polars_are_taken_by_column_name():
+    class Frame:  # what both answer to, without either
+        columns = ("u", "i", "r", "t")
+
+        def __getitem__(self, name):
+            return {"u": ["a", "b"], "i": [1, 2], "r": [3, 4], "t": [5, 6]}[name]
+
+    table = Ratings.from_frame(Frame(), user="u", item="i", rating="r", timestamp="t")
+    assert tuples(table) == [("a", 1, 3.0), ("b", 2, 4.0)]
+    with pytest.raises(DataError, match=r"no column 'user_id'; it has \['u', 'i', 'r', 't'\]"):
+        Ratings.from_frame(Frame())
+
+
+def test_a_test_table_is_mapped_through_the_train_ids():
+    train = Ratings.from_arrays([1, 2], [10, 20], [3, 4])
+    test = Ratings.from_arrays([2, 3, 1], [20, 10, 99], [1, 2, 3], like=train)
+    assert (test.user.tolist(), test.item.tolist()) == ([1, UNKNOWN, 0], [1, 0, UNKNOWN])
+    assert test.known.tolist() == [True, False, False]
+    assert (test.users, test.scale) == (train.users, (3.0, 4.0))
+    with pytest.raises(DataError, match="unknown"):
+        test.compact()
+
+
+@given(pair_tables, st.floats(0.2, 0.8), st.integers(0, 5), st.sampled_from(["split", "split_by_user", "split_by_time"]))
+def test_splits_are_disjoint_and_complete(table, fraction, seed, how):
+    arguments = (fraction,) if how == "split_by_time" else (fraction, seed)
+    try:
+        train, test = getattr(table, how)(*arguments)
+    except ConfigError:
+        assert how == "split_by_user"  # no user has a rating to spare
+        return
+    # Each rating is its own number here.
+    assert sorted([*train.rating.tolist(), *test.rating.tolist()]) == list(range(len(table)))
+    everything = {row[2]: row for row in tuples(table)}
+    assert all(everything[row[2]] == row for row in tuples(train))
+    for user, item, number in tuples(test):
+        assert user in (None, everything[number][0]) and item in (None, everything[number][1])
+    assert np.bincount(train.user, minlength=train.n_users).all()
+    assert np.bincount(train.item, minlength=train.n_items).all()
+    if how == "split":
+        assert len(train) == round(fraction * len(table))
+    if how == "split_by_time":
+        assert train.timestamp.max() < test.timestamp.min()
+    if how == "split_by_user":
+        assert (test.user != UNKNOWN).all()
+        kept = dict(zip(train.users.ids.tolist(), np.bincount(train.user).tolist(), strict=True))
+        had = dict(zip(table.users.ids.tolist(), np.bincount(table.user).tolist(), strict=True))
+        assert kept == {user: int(np.ceil(fraction * n - 1e-9)) for user, n in had.items()}
+
+
+@given(pair_tables, st.integers(2, 8))
+def test_folds_test_each_rating_once(table, n_folds):
+    folds = list(table.folds(n_folds))
+    assert len(folds) == n_folds
+    assert sorted(number for _, test in folds for number in test.rating.tolist()) == list(range(len(table)))
+    for train, test in folds:
+        assert len(train) + len(test) == len(table)
+        assert not set(train.rating.tolist()) & set(test.rating.tolist())
+
+
+def test_splits_repeat_by_seed_and_refuse_empty_sides(small):
+    first, again, other = (small.split(0.8, seed)[0].rating for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    for fraction in (0, 1, -1, 1e-9):
+        with pytest.raises(ConfigError, match="fraction: got"):
+            small.split(fraction)
+    with pytest.raises(ConfigError, match="n_folds: got 1"):
+        next(small.folds(1))
+    with pytest.raises(DataError, match="no timestamps"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 2]).split_by_time(0.5)
+
+
+def test_statistics_agree_with_loops():
+    table = low_rank(n_ratings=300)
+    found = statistics(table)
+    per_user = [sum(1 for u in table.user if u == user) for user in range(table.n_users)]
+    per_item = [sum(1 for i in table.item if i == item) for item in range(table.n_items)]
+    assert (found.per_user.min, found.per_user.max) == (min(per_user), max(per_user))
+    assert found.per_item.mean == pytest.approx(sum(per_item) / len(per_item))
+    assert found.density == pytest.approx(300 / (table.n_users * table.n_items))
+    differences = sum(abs(a - b) for a in per_item for b in per_item)
+    assert found.gini == pytest.approx(differences / (2 * len(per_item) ** 2 * np.mean(per_item)))
+
+
+def test_gini_index_of_known_tables():
+    assert gini_index(np.array([5, 5, 5])) == pytest.approx(0)
+    assert gini_index(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+
+
+def test_the_real_table(ml_100k, u1):
+    found = statistics(Ratings.from_file(ml_100k / "u.data"))
+    assert (found.n_users, found.n_items, found.n_ratings, found.per_user.min) == (943, 1682, 100_000, 20)
+    train, test = u1
+    assert (len(train), len(test), int((~test.known).sum())) == (80_000, 20_000, 36)
+
+
+def test_tables_and_statistics_do_without_mxnet():
+    code = "import sys, nnmf.data, nnmf.metrics, nnmf.statistics, nnmf.tables; assert 'mxnet' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnmf import DataIter, Ratings, _mxnet
+from nnmf.errors import ConfigError, DataError
+from nnmf.networks import plain_net
+
+mx = _mxnet.load()
+
+
+def table(n):
+    """Ratings whose number is the rating itself."""
+    return Ratings.from_arrays(np.arange(n) // 3, np.arange(n) % 3 + 10 * (np.arange(n) // 3), np.arange(n))
+
+
+def epoch(iterator):
+    """[(user, item, rating), ...] of each batch, with its pad."""
+    return [
+        (np.stack([x.asnumpy() for x in (*batch.data, *batch.label)], 1).astype(int).tolist(), batch.pad) for batch in iterator
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    n=st.integers(1, 40),
+    batch_size=st.integers(1, 40),
+    n_workers=st.integers(1, 4),
+    last_batch=st.sampled_from(["pad", "discard"]),
+    shuffle=st.booleans(),
+    seed=st.integers(0, 3),
+)
+def test_an_epoch_streams_each_rating_once(n, batch_size, n_workers, last_batch, shuffle, seed):
+    ratings = table(n)
+    try:
+        shards = [
+            DataIter(
+                ratings, batch_size, shuffle=shuffle, seed=seed, last_batch=last_batch, rank=rank, n_workers=n_workers
+            )
+            for rank in range(n_workers)
+        ]
+    except ConfigError:
+        share = n // n_workers if last_batch == "discard" else -(-n // n_workers)
+        assert batch_size > share or n < n_workers
+        return
+    seen = []
+    for shard in shards:
+        batches = epoch(shard)
+        assert len(batches) == shard.n_batches == shards[0].n_batches
+        assert all(len(rows) == batch_size for rows, _ in batches)
+        own = [row for rows, pad in batches for row in rows[: batch_size - pad]]
+        assert len(own) == shard.n_streamed
+        # Padding repeats this shard's own ratings.
+        assert all(row in own for rows, pad in batches for row in rows[batch_size - pad :])
+        seen += own
+    assert all([user, item] == [ratings.user[number], ratings.item[number]] for user, item, number in seen)
+    numbers = [number for _, _, number in seen]
+    assert len(set(numbers)) == len(numbers)
+    if last_batch == "pad":
+        assert sorted(numbers) == list(range(n))
+    else:
+        assert all(pad == 0 for shard in shards for _, pad in epoch(shard))
+        assert len(numbers) == n_workers * (n // n_workers // batch_size * batch_size)
+
+
+def test_orders_depend_on_seed_and_epoch_alone():
+    first, again, other = DataIter(table(30), 5, seed=1), DataIter(table(30), 5, seed=1), DataIter(table(30), 5, seed=2)
+    a0 = epoch(first)
+    first.reset()
+    first.reset()  # no batch was taken in between: still the second epoch
+    a1 = epoch(first)
+    assert a0 == epoch(again) != epoch(other)
+    assert a0 != a1
+    again.reset()
+    again.epoch = 1
+    assert a1 == epoch(again)
+
+
+def test_without_shuffling_the_table_s_order_stands():
+    assert [row[2] for rows, _ in epoch(DataIter(table(6), 4, shuffle=False)) for row in rows] == [0, 1, 2, 3, 4, 5, 0, 1]
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 7])
+def test_batch_sizes_that_cannot_be_used(batch_size):
+    with pytest.raises(ConfigError, match=f"batch_size: got {batch_size}; give one from 1 to the table's 6 ratings"):
+        DataIter(table(6), batch_size)
+
+
+def test_other_arguments_that_cannot_be_used():
+    with pytest.raises(ConfigError, match="last_batch: got 'drop' instead of one of"):
+        DataIter(table(6), 2, last_batch="drop")
+    with pytest.raises(ConfigError, match="rank: got 2"):
+        DataIter(table(6), 2, rank=2, n_workers=2)
+    unknown = Ratings.from_arrays([1], [99], [3], like=table(6))
+    with pytest.raises(DataError, match="1 ratings are of unknown users or items"):
+        DataIter(unknown, 1)
+
+
+def test_ids_above_2_to_the_24_arrive_whole():
+    big = 2**24 + 1
+    ratings = Ratings.from_arrays(np.arange(3), np.arange(3), np.ones(3))
+    ratings = ratings.take(np.array([0, 1, 2]))
+    object.__setattr__(ratings, "item", np.array([big, big + 2, 5], np.int32))
+    batch = DataIter(ratings, 3, shuffle=False).next()
+    assert batch.data[1].asnumpy().tolist() == [big, big + 2, 5]
+
+
+@pytest.mark.filterwarnings("ignore:.*FeedForward:DeprecationWarning")
+def test_streams_into_feedforward_and_module(small):
+    """Both end at the same parameters from the same start, short last batch and all."""
+    symbol = plain_net(small.n_users, small.n_items, 4)
+    mx.random.seed(1)
+    names = ("user_factors_weight", "item_factors_weight")
+    start = dict(zip(names, (mx.nd.random.uniform(shape=(n, 4)) for n in (small.n_users, small.n_items)), strict=True))
+    settings = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.01}
+    forward = mx.model.FeedForward(
+        symbol, num_epoch=2, arg_params={k: v.copy() for k, v in start.items()}, **settings
+    )
+    forward.fit(DataIter(small, 64), eval_metric="mse")
+    module = mx.mod.Module(symbol, data_names=("user", "item"), label_names=("rating",))
+    module.fit(
+        DataIter(small, 64),
+        num_epoch=2,
+        eval_metric="mse",
+        arg_params=start,
+        optimizer_params=settings,
+    )
+    for name in names:
+        assert np.allclose(forward.arg_params[name].asnumpy(), module.get_params()[0][name].asnumpy(), atol=1e-6)
+    assert not np.allclose(forward.arg_params[names[0]].asnumpy(), start[names[0]].asnumpy(), atol=1e-2)
