@@ -35,7 +35,7 @@ class _Checked:
         names = [entry.name for entry in dataclasses.fields(cls)]
         for name in values:
             if name not in names:
-                near = difflib.get_close_matches(name, names, 1)
+                near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; there are {names}."
                 raise ConfigError(f"{name}: no such setting{hint}")
         return cls(**values)

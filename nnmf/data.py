@@ -329,16 +329,11 @@ def _as_column(values: npt.ArrayLike, dtype: Any, what: str) -> np.ndarray:
             raise DataError(
                 f"{what}: expected numbers, got {array.dtype} (first entry {array[:1].tolist()})."
             ) from None
-    bad = ~np.isfinite(array)
+    bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN too
     if bad.any():
         at = int(np.argmax(bad))
-        raise DataError(
-            f"{what}: entry {at} is {array[at]}; every entry must be a finite number. Drop or mend such rows."
-        )
-    column = array.astype(dtype)
-    if dtype is np.float32 and not np.isfinite(column).all():
-        raise DataError(f"{what}: {array[np.argmax(~np.isfinite(column))]} does not fit in 32 bits.")
-    return column
+        raise DataError(f"{what}: entry {at} is {array[at]}; give finite numbers of 32 bits, drop or mend such rows.")
+    return array.astype(dtype)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,9 @@ def _dot(user: Symbol, item: Symbol, width: int) -> Symbol:
     """Row-wise dot product of two (batch_size, width) towers, under the squared loss."""
     mx = _mxnet.load()
     # A product with ones sums each row 8 times faster than `sum` over an axis does on a CPU (32 us against 260 at 1024 x 64).
-    prediction = mx.sym.dot(user * item, mx.sym.ones((width,)), name="prediction")
+    prediction = mx.sym.dot(
+        mx.sym.elemwise_mul(user, item, name="product"), mx.sym.ones((width,), name="ones"), name="prediction"
+    )
     return mx.sym.LinearRegressionOutput(prediction, mx.sym.Variable("rating"), name="output")
 
 

@@ -31,6 +31,8 @@ _HEADER_NAMES = (
 )
 # A byte that no table holds: stands in for a delimiter of two characters, which NumPy cannot take.
 _STAND_IN = "\x1f"
+# Largest rating or timestamp; NaN and infinity are not below it.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_columns(
@@ -211,7 +213,7 @@ class _Table:
                 return None
             text, delimiter = text.replace(self.delimiter, _STAND_IN), _STAND_IN
         found = self._parse_integer_ids(text, delimiter) or self._parse_string_ids(text, delimiter)
-        if found is None or not all(np.isfinite(column).all() for column in found[2:]):
+        if found is None or not all((np.abs(column) <= _LARGEST).all() for column in found[2:]):
             return None
         user_id, item_id, rating, *timestamp = found
         return (user_id, item_id, rating.astype(np.float32), *(column.astype(np.int64) for column in timestamp))
@@ -279,7 +281,7 @@ def _loadtxt(text: str, delimiter: str | None, dtype: np.dtype, ndmin: Literal[1
 
 def _is_number(text: str) -> bool:
     try:
-        return bool(np.isfinite(float(text.strip().strip('"'))))
+        return abs(float(text.strip().strip('"'))) <= _LARGEST
     except ValueError:
         return False
 

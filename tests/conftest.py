@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -15,6 +16,15 @@ from nnmf.data import Ratings
 def own_cache(tmp_path_factory, monkeypatch):
     """Parsed tables and downloads go to a folder of the test's own."""
     monkeypatch.setenv("NNMF_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """A command run in a test leaves no handler or level behind."""
+    logger = logging.getLogger("nnmf")
+    handlers, level = list(logger.handlers), logger.level
+    yield
+    logger.handlers[:], logger.level = handlers, level
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ def tuples(table: Ratings) -> list[tuple]:
     """The table in its file's ids, sorted."""
     users, items = table.users.ids.tolist(), table.items.ids.tolist()
     pairs = zip(table.user.tolist(), table.item.tolist(), table.rating.tolist(), strict=True)
-    return sorted((users[u] if u >= 0 else None, items[i] if i >= 0 else None, r) for u, i, r in pairs)
+    rows = [(users[u] if u >= 0 else None, items[i] if i >= 0 else None, r) for u, i, r in pairs]
+    return sorted(rows, key=str)
 
 
 pair_tables = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=8, max_size=60, unique=True).map(
@@ -45,7 +46,7 @@ def test_from_arrays():
     [
         (([1, 2], [1, 2], [3, np.nan]), "ratings: entry 1 is nan"),
         (([1, 2], [1, 2], [3, np.inf]), "ratings: entry 1 is inf"),
-        (([1, 2], [1, 2], [3, 1e39]), "does not fit in 32 bits"),
+        (([1, 2], [1, 2], [3, 1e39]), r"entry 1 is 1e\+39"),
         (([1, 2], [1, 2], ["a", "b"]), "expected numbers"),
         (([1, 2], [1, 2], [3]), r"unequal lengths \[1, 2\]"),
         (([], [], []), "holds no ratings"),
@@ -66,9 +67,9 @@ def test_duplicates_agree_with_a_dictionary(rows):
     for u, i, r in rows:
         groups.setdefault((u, i), []).append(r)
     last = Ratings.from_arrays(*columns, duplicates="last")
-    assert tuples(last) == sorted((u, i, rs[-1]) for (u, i), rs in groups.items())
+    assert tuples(last) == sorted([(u, i, float(rs[-1])) for (u, i), rs in groups.items()], key=str)
     mean = Ratings.from_arrays(*columns, duplicates="mean")
-    assert tuples(mean) == sorted((u, i, float(np.float32(np.mean(rs)))) for (u, i), rs in groups.items())
+    assert tuples(mean) == sorted([(u, i, float(np.float32(np.mean(rs)))) for (u, i), rs in groups.items()], key=str)
 
 
 def test_an_unknown_way_with_duplicates():
@@ -99,7 +100,9 @@ def test_a_test_table_is_mapped_through_the_train_ids():
         test.compact()
 
 
-@given(pair_tables, st.floats(0.2, 0.8), st.integers(0, 5), st.sampled_from(["split", "split_by_user", "split_by_time"]))
+@given(
+    pair_tables, st.floats(0.2, 0.8), st.integers(0, 5), st.sampled_from(["split", "split_by_user", "split_by_time"])
+)
 def test_splits_are_disjoint_and_complete(table, fraction, seed, how):
     arguments = (fraction,) if how == "split_by_time" else (fraction, seed)
     try:
@@ -169,7 +172,10 @@ def test_the_real_table(ml_100k, u1):
     found = statistics(Ratings.from_file(ml_100k / "u.data"))
     assert (found.n_users, found.n_items, found.n_ratings, found.per_user.min) == (943, 1682, 100_000, 20)
     train, test = u1
-    assert (len(train), len(test), int((~test.known).sum())) == (80_000, 20_000, 36)
+    trained = {line.split("\t")[1] for line in (ml_100k / "u1.base").read_text().splitlines()}
+    tested = [line.split("\t")[1] for line in (ml_100k / "u1.test").read_text().splitlines()]
+    cold = sum(item not in trained for item in tested)
+    assert (len(train), len(test), int((~test.known).sum())) == (80_000, 20_000, cold)
 
 
 def test_tables_and_statistics_do_without_mxnet():

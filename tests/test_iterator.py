@@ -18,7 +18,8 @@ def table(n):
 def epoch(iterator):
     """[(user, item, rating), ...] of each batch, with its pad."""
     return [
-        (np.stack([x.asnumpy() for x in (*batch.data, *batch.label)], 1).astype(int).tolist(), batch.pad) for batch in iterator
+        (np.stack([x.asnumpy() for x in (*batch.data, *batch.label)], 1).astype(int).tolist(), batch.pad)
+        for batch in iterator
     ]
 
 
@@ -78,7 +79,16 @@ def test_orders_depend_on_seed_and_epoch_alone():
 
 
 def test_without_shuffling_the_table_s_order_stands():
-    assert [row[2] for rows, _ in epoch(DataIter(table(6), 4, shuffle=False)) for row in rows] == [0, 1, 2, 3, 4, 5, 0, 1]
+    assert [row[2] for rows, _ in epoch(DataIter(table(6), 4, shuffle=False)) for row in rows] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 7])
@@ -114,9 +124,7 @@ def test_streams_into_feedforward_and_module(small):
     names = ("user_factors_weight", "item_factors_weight")
     start = dict(zip(names, (mx.nd.random.uniform(shape=(n, 4)) for n in (small.n_users, small.n_items)), strict=True))
     settings = {"learning_rate": 0.1, "momentum": 0.9, "wd": 0.01}
-    forward = mx.model.FeedForward(
-        symbol, num_epoch=2, arg_params={k: v.copy() for k, v in start.items()}, **settings
-    )
+    forward = mx.model.FeedForward(symbol, num_epoch=2, arg_params={k: v.copy() for k, v in start.items()}, **settings)
     forward.fit(DataIter(small, 64), eval_metric="mse")
     module = mx.mod.Module(symbol, data_names=("user", "item"), label_names=("rating",))
     module.fit(

@@ -43,7 +43,11 @@ def test_batches_add_up_to_the_whole_without_their_padding(monkeypatch, kept, me
     for _ in range(2):  # two epochs
         found.reset()
         for start in range(0, 50, 8):
-            rows = np.resize(np.r_[np.arange(start, min(start + 8, 50)), np.arange(8)], 8) if start == 48 else np.arange(start, start + 8)
+            rows = (
+                np.resize(np.r_[np.arange(start, min(start + 8, 50)), np.arange(8)], 8)
+                if start == 48
+                else np.arange(start, start + 8)
+            )
             label, column = mx.nd.array(rating[rows]), mx.nd.array(prediction[rows])
             found.update([label], [column.reshape((8, 1)) if start == 8 else column])
             if start == 16:

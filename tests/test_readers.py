@@ -11,7 +11,9 @@ from nnmf.errors import ConfigError, DataError
 from nnmf.readers import read_columns
 
 rows = st.lists(
-    st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(-10, 10), st.integers(0, 2**40)), min_size=1, max_size=20
+    st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(-10, 10), st.integers(0, 2**40)),
+    min_size=1,
+    max_size=20,
 )
 words = st.text("abcXYZ-_é", min_size=1, max_size=6)
 
@@ -22,7 +24,12 @@ def write(path, text, encoding="utf-8"):
 
 
 @settings(max_examples=60)
-@given(rows=rows, delimiter=st.sampled_from(["\t", "::", ",", ";", "|", " "]), end=st.sampled_from(["\n", "\r\n"]), data=st.data())
+@given(
+    rows=rows,
+    delimiter=st.sampled_from(["\t", "::", ",", ";", "|", " "]),
+    end=st.sampled_from(["\n", "\r\n"]),
+    data=st.data(),
+)
 def test_reads_what_was_written(tmp_path_factory, rows, delimiter, end, data):
     path = tmp_path_factory.mktemp("table") / "t.txt"
     header = data.draw(st.booleans())

@@ -1,0 +1,237 @@
+"""The commands as a user runs them: what they print, write and exit with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from nnmf import _mxnet
+from nnmf.errors import DataError
+from nnmf.statistics import main as data_main
+from nnmf.train import main as train_main
+
+from .conftest import low_rank
+
+mx = _mxnet.load()
+FAST = ["--n-epochs", "2", "--batch-size", "50", "--n-factors", "3", "--ctx", "cpu"]
+
+
+def run(capsys, main, *arguments):
+    """(exit code, standard output, standard error) of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return stop.value.code, out, err
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A file of ratings, in a folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    table = low_rank()
+    rows = zip(table.user, table.item, table.rating, table.timestamp, strict=True)
+    (tmp_path / "ratings.tsv").write_text("".join(f"{u}\t{i}\t{r:.2f}\t{t}\n" for u, i, r, t in rows))
+    return tmp_path / "ratings.tsv"
+
+
+def test_training_leaves_a_whole_run_folder(file, capsys, tmp_path):
+    code, out, err = run(capsys, train_main, "--network", "plain", "--dataset", file, *FAST, "--output", "run")
+    assert code == 0, err
+    assert "Dataset ratings.tsv 0.8/0.2" in out and "Saved in run" in out
+    assert "Epoch 2: train RMSE" in err
+    folder = tmp_path / "run"
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert all({"train_rmse", "valid_rmse", "samples_per_second", "seconds"} <= line.keys() for line in lines)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["network"], config["n_factors"], config["data"]["dataset"]) == ("plain", 3, str(file))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["dataset"], summary["ended"], summary["epochs"]) == ("ratings.tsv 0.8/0.2", "finished", 2)
+    assert summary["last_valid_rmse"] == lines[-1]["valid_rmse"]
+    # The checkpoint is MXNet's own.
+    symbol, arguments, _ = mx.model.load_checkpoint(str(folder / "model"), 2)
+    assert arguments["user_factors_weight"].shape == (60, 3)
+    assert symbol.list_arguments()[0] == "user"
+    with np.load(folder / "tables.npz", allow_pickle=False) as tables:
+        assert tables["user_id"].tolist() == list(range(60))
+
+
+def test_all_networks_side_by_side(file, capsys, tmp_path):
+    code, out, _ = run(
+        capsys, train_main, "--network", "all", "--dataset", file, *FAST[:4], "--ctx", "cpu", "--output", "run"
+    )
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[3:6]] == ["plain", "one_layer_mlp", "dropout_mlp"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["dropout_mlp", "one_layer_mlp", "plain"]
+
+
+def test_the_epoch_may_be_chosen_on_training_ratings(file, capsys, tmp_path):
+    code, out, _ = run(
+        capsys,
+        train_main,
+        "--network",
+        "plain",
+        "--dataset",
+        file,
+        *FAST,
+        "--valid-fraction",
+        "0.25",
+        "--output",
+        "run",
+    )
+    assert code == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["n_train"], summary["n_test"], summary["chosen_on"]) == (900, 300, "valid")
+    assert summary["test_rmse"] != summary["best_valid_rmse"]
+    assert "test RMSE" in out and "chosen on the test" not in out
+
+
+def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
+    command = [train_main, "--network", "plain", "--dataset", file, *FAST]
+    assert run(capsys, *command)[0] == 0
+    (made,) = (tmp_path / "runs").iterdir()
+    assert made.name.startswith("plain-20")
+    (made / "mine.txt").write_text("kept")
+    code, _, err = run(capsys, *command, "--output", made)
+    assert (
+        code == 2 and f"output: {made} is not empty; give another folder, or replace its run with --overwrite." in err
+    )
+    assert run(capsys, *command, "--output", made, "--overwrite", "--n-epochs", 1)[0] == 0
+    assert (made / "mine.txt").read_text() == "kept"
+    assert len((made / "metrics.jsonl").read_text().splitlines()) == 1
+    assert not (made / "model-0002.params").exists()
+    code, _, err = run(capsys, *command, "--output", file)
+    assert code == 2 and "is a file; give a folder" in err
+    code, _, err = run(capsys, *command, "--output", file / "run")
+    assert code == 1 and "cannot be written" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--batch-size", "0"], 2, "batch_size: got 0; give a value at least 1."),
+        (["--batch-size", "9999"], 2, "batch_size: got 9999; give one from 1 to the table's 1200 ratings"),
+        (["--learning-rate", "-1"], 2, "learning_rate: got -1"),
+        (["--learning-rate", "fast"], 2, "learning_rate: got 'fast'; give a number."),
+        (["--network", "dropout_mlp", "--dropout", "1.5"], 2, "dropout: got 1.5"),
+        (["--network", "deep"], 2, "network: got 'deep' instead of one of"),
+        (["--network", "plain", "--hidden-units", "3"], 2, "hidden_units: network 'plain' has no such setting"),
+        (["--dataset", "ml-100m"], 2, "dataset: got 'ml-100m' instead of one of ['ml-100k'"),
+        (["--schedule", "linear"], 2, "schedule: got 'linear' instead of one of"),
+        (["--fold", "u9"], 2, "fold: "),
+        (["--ctx", "gpu(x)"], 2, "ctx: got 'gpu(x)' instead of one of"),
+        (["--ctx", "gpu"], 1, "gpu"),
+        (["--no-such-flag"], 2, "unrecognized arguments: --no-such-flag"),
+        (["--learning-rate", "1e6"], 1, "training diverged in epoch 1"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_leave_nothing(file, capsys, tmp_path, flags, code, message):
+    base = ["--network", "plain", "--dataset", file, "--output", "run"]
+    found, out, err = run(capsys, train_main, *base, "--ctx", "cpu", *flags)
+    assert found == code, err
+    assert message in err and "Traceback" not in err
+    assert len([line for line in err.splitlines() if "error:" in line]) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_tables_get_one_sentence(file, capsys, tmp_path):
+    with file.open("a") as lines:
+        lines.write("7\t8\tnan\t9\n")
+    code, _, err = run(capsys, train_main, "--dataset", file, *FAST)
+    assert code == 1 and f"{file}, line 1501: cannot read '7\\t8\\tnan\\t9'" in err
+    code, _, err = run(capsys, train_main, "--network", "plain", "--dataset", file, *FAST, "--on-error", "skip")
+    assert code == 0 and "skipped 1 malformed lines" in err
+    code, _, err = run(capsys, train_main, "--dataset", "ml-1m", "--data-dir", tmp_path)
+    assert code == 1 and "ratings.dat" in err and "--dataset synthetic" in err
+
+
+def test_without_a_reachable_dataset_the_synthetic_one_is_named_everywhere(capsys, monkeypatch, tmp_path):
+    def unreachable(*arguments, **options):
+        raise DataError("ml-100k: no network; use --dataset synthetic.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nnmf.datasets.fetch", unreachable)
+    code, out, err = run(
+        capsys,
+        train_main,
+        "--network",
+        "plain",
+        "--n-epochs",
+        1,
+        "--batch-size",
+        4096,
+        "--ctx",
+        "cpu",
+        "--output",
+        "run",
+    )
+    assert code == 0, err
+    assert "no network" in err and "SYNTHETIC" in err
+    assert "Dataset synthetic 0.8/0.2" in out and "the best reachable RMSE is 0.89" in out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["dataset"] == "synthetic 0.8/0.2" and 0.85 < summary["best_possible_rmse"] < 0.95
+    for named in (["--dataset", "ml-100k"], ["--fold", "u1"]):
+        code, _, err = run(capsys, train_main, *named)
+        assert code == 1 and "no network" in err
+
+
+def test_the_real_data_beside_the_tutorial_s_figures(ml_100k, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("NNMF_DATA", str(ml_100k.parent))
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, train_main, "--network", "plain", "--n-epochs", 1, "--batch-size", 1024, "--ctx", "cpu")
+    assert code == 0
+    assert out.startswith("Dataset ml-100k/u1\n") and "1.0172" in out
+    code, out, _ = run(capsys, data_main, "ml-100k", "--json")
+    assert (code, json.loads(out)["n_ratings"]) == (0, 100_000)
+
+
+def test_statistics_of_a_file(file, capsys):
+    code, out, _ = run(capsys, data_main, file)
+    assert code == 0 and "ratings            1,500" in out and "Gini index" in out
+    code, out, _ = run(capsys, data_main, file, "--json")
+    found = json.loads(out)
+    assert (found["n_users"], found["n_items"], found["per_user"]["min"]) == (
+        60,
+        40,
+        int(np.bincount(low_rank().user).min()),
+    )
+    code, _, err = run(capsys, data_main, "no-such")
+    assert code == 2 and "there is no such file" in err
+
+
+def test_help_needs_neither_numpy_s_weight_nor_mxnet():
+    code = (
+        "import sys\nfrom nnmf.train import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "assert not {'mxnet', 'numba', 'requests'} & set(sys.modules), sorted(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--learning-rate" in done.stdout
+
+
+def test_ctrl_c_ends_at_once_and_keeps_what_was_finished(file, tmp_path):
+    command = [sys.executable, "-m", "nnmf.train", "--network", "plain", "--dataset", str(file), "--n-epochs", "100000"]
+    process = subprocess.Popen(
+        [*command, "--ctx", "cpu", "--output", "run", "--learning-rate", "0.001"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=dict(os.environ),
+    )
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    for _ in range(1200):
+        if metrics.exists() and len(metrics.read_text().splitlines()) > 3:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "finished epochs are kept in run" in err and "Traceback" not in err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["ended"] == "interrupted"
+    assert summary["epochs"] == len(metrics.read_text().splitlines()) >= 3

@@ -1,0 +1,210 @@
+import logging
+import math
+
+import numpy as np
+import pytest
+
+from nnmf import NetworkModel, Ratings, TrainConfig, fit
+from nnmf.errors import ConfigError, DataError, TrainingError
+from nnmf.progress import TrainingProgress, duration
+
+from .conftest import low_rank
+
+FAST = {"n_epochs": 4, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "ctx": "cpu"}
+
+
+@pytest.fixture
+def tables(small):
+    return small.split(0.8)
+
+
+def test_training_reaches_the_noise_of_a_table_with_a_known_answer():
+    train, valid = low_rank(n_ratings=2000, noise=0.1).split(0.8)
+    settings = {"n_epochs": 60, "batch_size": 50, "n_factors": 4, "learning_rate": 0.2, "l2": 1e-3}
+    model = fit("plain", train, valid, **settings, ctx="cpu")
+    assert len(model.history) == 60
+    best = model.history[model.best_epoch - 1]
+    # Knowing the vectors would give .1; not having learned them .65, the spread of the ratings.
+    assert model.history[0].valid_rmse > 2.5
+    assert 0.1 < best.valid_rmse < 0.25
+    assert model.rmse(valid) == pytest.approx(best.valid_rmse, rel=1e-6)
+    assert min(result.valid_rmse for result in model.history) == best.valid_rmse
+
+
+def test_the_same_seed_gives_the_same_curve_bit_for_bit(tables):
+    def curve(seed):
+        settings = {**FAST, "hidden_units": 6, "dropout": 0.3, "n_epochs": 3}
+        return [(r.train_rmse, r.valid_rmse) for r in fit("dropout_mlp", *tables, seed=seed, **settings).history]
+
+    assert curve(1) == curve(1) != curve(2)
+
+
+def test_the_training_rmse_is_over_all_ratings_each_before_its_step(small):
+    """With one batch an epoch, the first epoch's figure is the error of the initial parameters."""
+    model = NetworkModel("plain", TrainConfig(**{**FAST, "batch_size": len(small), "n_epochs": 1, "seed": 3}))
+    model._begin(small)
+    start = {name: array.asnumpy() for name, array in model.parameters.items()}
+    model.parameters = {}
+    model.fit(small)
+    dot = (start["user_factors_weight"][small.user] * start["item_factors_weight"][small.item]).sum(1)
+    assert model.history[0].train_rmse == pytest.approx(math.sqrt(np.mean((small.rating - dot) ** 2)), rel=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_steps_agree_with_a_slow_loop(small, momentum):
+    """SGD with momentum and weight decay on the plain network, written out in NumPy."""
+    settings = {**FAST, "n_epochs": 2, "batch_size": 64, "momentum": momentum, "l2": 0.01, "schedule": "exponential"}
+    model = NetworkModel("plain", TrainConfig(**settings))
+    model._begin(small)
+    weights = {name: array.asnumpy().astype(float) for name, array in model.parameters.items()}
+    moments = {name: np.zeros_like(value) for name, value in weights.items()}
+    batches = model._iter
+    for epoch in (0, 1):
+        batches.epoch = epoch
+        rate = 0.1 * 0.9**epoch
+        for rows in batches.order().reshape(-1, 64):
+            user, item = small.user[rows], small.item[rows]
+            p, q = weights["user_factors_weight"][user], weights["item_factors_weight"][item]
+            error = (p * q).sum(1) - small.rating[rows]
+            for name, index, other in (("user_factors_weight", user, q), ("item_factors_weight", item, p)):
+                gradient = np.zeros_like(weights[name])
+                np.add.at(gradient, index, error[:, None] * other / 64)
+                moments[name] = momentum * moments[name] - rate * (gradient + 0.01 * weights[name])
+            for name in weights:
+                weights[name] += moments[name]
+    model = NetworkModel("plain", TrainConfig(**settings)).fit(small)
+    for name, value in weights.items():
+        assert model.parameters[name].asnumpy() == pytest.approx(value, abs=1e-5)
+
+
+def test_early_stopping_keeps_the_best_epoch(tables):
+    model = NetworkModel("plain", TrainConfig(**{**FAST, "n_epochs": 50, "patience": 2, "learning_rate": 1e-9}))
+    model.rmse = lambda table: abs(len(model.history) + 1 - 3) + 1.0  # 3, 2, 1, 2, 3: best in epoch 3
+    model.fit(*tables)
+    assert (len(model.history), model.best_epoch) == (5, 3)
+
+
+def test_the_best_epoch_s_parameters_are_returned(tables):
+    kept = {}
+    model = NetworkModel("plain", TrainConfig(**FAST))
+    errors = iter([4.0, 1.0, 3.0, 2.0])
+    model.rmse = lambda table: next(errors)
+    model.fit(
+        *tables,
+        callbacks=[
+            lambda result, model: kept.update({result.epoch: model.parameters["user_factors_weight"].asnumpy()})
+        ],
+    )
+    assert model.best_epoch == 2
+    assert np.array_equal(model.parameters["user_factors_weight"].asnumpy(), kept[2])
+    assert not np.array_equal(kept[2], kept[4])
+
+
+def test_a_callback_stops_training_and_all_hear_of_the_epoch(tables):
+    heard = []
+    model = fit("plain", *tables, **FAST, callbacks=[lambda r, m: r.epoch == 2, lambda r, m: heard.append(r.epoch)])
+    assert heard == [1, 2]
+    assert len(model.history) == 2
+
+
+@pytest.mark.parametrize("batch_size", [20, 1200])
+def test_diverging_training_stops_with_a_sentence(tables, batch_size):
+    with pytest.raises(
+        TrainingError, match=r"diverged in epoch \d+: .*lower learning_rate \(500\) or momentum \(0.9\) or raise batch"
+    ):
+        fit("plain", *tables, **{**FAST, "learning_rate": 500, "batch_size": batch_size, "n_epochs": 30})
+
+
+def test_tables_and_settings_that_cannot_be_trained_with(tables):
+    train, valid = tables
+    with pytest.raises(ConfigError, match="batch_size: got 5000; give one from 1 to the table's 1200"):
+        fit("plain", train, valid, batch_size=5000, ctx="cpu")
+    with pytest.raises(DataError, match="unknown users or items"):
+        fit("plain", Ratings.from_arrays([1], [99], [3], like=train), ctx="cpu")
+    with pytest.raises(ConfigError, match="network: got 'deep' instead of one of"):
+        fit("deep", train)
+    with pytest.raises(ConfigError, match="dropout: network 'plain' has no such setting"):
+        fit("plain", train, dropout=0.5)
+
+
+def test_predictions_for_known_and_unknown_ids(tables):
+    train, _ = tables
+    model = fit("plain", train, **FAST)
+    users, items = train.users.ids, train.items.ids
+    p, q = (model.parameters[f"{side}_factors_weight"].asnumpy() for side in ("user", "item"))
+    raw = model.predict(users[:3], items[:3], clip=False)
+    assert raw == pytest.approx((p[:3] * q[:3]).sum(1), abs=1e-6)
+    assert np.array_equal(model.predict(users[:3], items[:3]), np.clip(raw, *train.scale))
+    mine = train.rating[train.user == 1].mean()
+    its = train.rating[train.item == 2].mean()
+    found = model.predict([users[1], 999, 999], [999, items[2], 999])
+    assert found == pytest.approx([mine, its, train.rating.mean()], rel=1e-6)
+    assert model.predict(users[0], items[:4]).shape == (4,)
+    assert model.predict([], []).shape == (0,)
+    with pytest.raises(DataError, match="user 999 is not among the 60 users"):
+        model.predict([users[0], 999], [items[0], 999], unknown="error")
+    with pytest.raises(DataError, match="2 user ids and 3 item ids"):
+        model.predict([1, 2], [1, 2, 3])
+    with pytest.raises(ConfigError, match="unknown: got 'zero'"):
+        model.predict([1], [1], unknown="zero")
+
+
+def test_long_predictions_agree_with_short_ones(tables, monkeypatch):
+    train, _ = tables
+    model = fit("one_layer_mlp", train, **FAST)
+    whole = model.predict_index(train.user, train.item)
+    monkeypatch.setattr("nnmf.network_model._PREDICT_ROWS", 77)
+    assert model.predict_index(train.user, train.item) == pytest.approx(whole, abs=1e-6)
+
+
+class Terminal:
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+def test_progress_on_a_terminal_and_elsewhere(caplog):
+    terminal = Terminal()
+    progress = TrainingProgress(terminal)
+    with caplog.at_level(logging.INFO):
+        progress.begin(3, 1000, 0)
+        progress.tick(1, 500, 1.25, 10.0)
+        progress.end()
+    assert "Expected time: 4 min 10 s for 3 epochs of 1,000 ratings at 10 samples/s." in caplog.text
+    assert "Epoch 1/3 [############            ]  50%  RMSE 1.2500  10/s  4 min 10 s left" in terminal.text
+    assert terminal.text.endswith("\r")
+    caplog.clear()
+    progress = TrainingProgress(Terminal(), bar=False)
+    with caplog.at_level(logging.INFO):
+        progress.begin(1, 1000, 0)
+        progress._logged -= 60
+        progress.tick(1, 500, 1.25, 1000.0)
+    assert caplog.messages == ["Epoch 1: 500 of 1,000 ratings  train RMSE 1.2500  1,000 samples/s  0 s left"]
+
+
+def test_durations():
+    assert [duration(s) for s in (0.4, 59, 125, 3 * 3600 + 7 * 60)] == ["0 s", "59 s", "2 min 05 s", "3 h 07 min"]
+
+
+# The tutorial's own curve from the third epoch on, and 3 % about it.
+TUTORIAL = [1.4336, 1.2023, 1.1165, 1.0731, 1.0510, 1.0360, 1.0252, 1.0172]
+
+
+def test_the_tutorial_s_curve(u1):
+    model = fit("plain", *u1, ctx="cpu", seed=1)
+    curve = [result.valid_rmse for result in model.history]
+    assert len(curve) == 10 and 3.5 < curve[0] < 3.9
+    assert curve[2:] == pytest.approx(TUTORIAL, rel=0.03)
+
+
+def test_the_mlp_s_figure(u1):
+    model = fit("one_layer_mlp", *u1, ctx="cpu", seed=1, n_epochs=3)
+    assert 0.94 < model.history[-1].valid_rmse < 1.02
