@@ -53,7 +53,7 @@ def read_flags(config: type[_Config], arguments: argparse.Namespace) -> _Config:
     return config(**{entry.name: from_text(entry, given[entry.name]) for entry in entries})
 
 
-class _LogHandler(logging.StreamHandler):  # type: ignore[type-arg]
+class _LogHandler(logging.StreamHandler):
     """Lines on standard error as it is when they are written, behind whatever progress bar is drawn there."""
 
     def __init__(self) -> None:

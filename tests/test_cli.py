@@ -132,7 +132,7 @@ def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
 )
 def test_mistakes_get_one_sentence_and_leave_nothing(file, capsys, tmp_path, flags, code, message):
     base = ["--network", "plain", "--dataset", file, "--output", "run"]
-    found, out, err = run(capsys, train_main, *base, "--ctx", "cpu", *flags)
+    found, _out, err = run(capsys, train_main, *base, "--ctx", "cpu", *flags)
     assert found == code, err
     assert message in err and "Traceback" not in err
     assert len([line for line in err.splitlines() if "error:" in line]) == 1

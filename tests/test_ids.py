@@ -48,7 +48,7 @@ def test_extend_keeps_the_old_indices(ids, more):
 def test_whole_floats_are_ids_and_others_are_not():
     assert as_ids([1.0, 2.0]).tolist() == [1, 2]
     for bad in ([1.5], [np.nan], [np.inf]):
-        with pytest.raises(DataError, match="row 0 holds .* which is no id"):
+        with pytest.raises(DataError, match=r"row 0 holds .* which is no id"):
             as_ids(bad)
     with pytest.raises(DataError, match="row 1 holds None"):
         as_ids(np.array(["a", None], object))

@@ -124,7 +124,7 @@ def test_files_that_cannot_be_read(tmp_path):
         read_columns(tmp_path / "none.csv")
     with pytest.raises(DataError, match="not a file"):
         read_columns(tmp_path)
-    with pytest.raises(DataError, match="line 1.*not UTF-8"):
+    with pytest.raises(DataError, match=r"line 1.*not UTF-8"):
         read_columns(write(tmp_path / "t.bin", "é" * 9, "latin-1"))
     with pytest.raises(ConfigError, match="got 'ignore' instead of one of"):
         read_columns(tmp_path, on_error="ignore")

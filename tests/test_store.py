@@ -59,7 +59,7 @@ def test_every_byte_counts(folder, file):
 def test_what_is_no_saved_folder(folder, tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         store.read_manifest(tmp_path / "none")
-    with pytest.raises(DataError, match="it has no manifest.json"):
+    with pytest.raises(DataError, match=r"it has no manifest\.json"):
         store.read_manifest(tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 99, "nnmf": "9.0"}))
