@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .data import Ratings as Ratings
     from .iterator import DataIter as DataIter
     from .network_model import NetworkModel as NetworkModel
+    from .saving import load as load
+    from .saving import load_checkpoint as load_checkpoint
+    from .svd import SVD as SVD
+    from .svd import FunkSVD as FunkSVD
+    from .svd import SVDpp as SVDpp
     from .train import fit as fit
 
 _HOMES = {
@@ -21,7 +26,12 @@ _HOMES = {
     "Ratings": "data",
     "DataIter": "iterator",
     "NetworkModel": "network_model",
+    "SVD": "svd",
+    "FunkSVD": "svd",
+    "SVDpp": "svd",
     "fit": "train",
+    "load": "saving",
+    "load_checkpoint": "saving",
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ._mxnet import parse_context
 from .errors import ConfigError, one_of
 
-SCHEDULES = ("constant", "exponential", "cosine")
+SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 _Config = TypeVar("_Config", bound="_Checked")
 
@@ -61,18 +61,24 @@ class TrainConfig(_Checked):
     learning_rate: float | None = setting(None, "step size", above=0)
     momentum: float | None = setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
     l2: float | None = setting(None, "L2 penalty", low=0)
+    l2_power: float | None = setting(
+        None, "a row of n ratings is penalised by l2 * (n / mean n) ** l2_power", low=-2, high=2
+    )
+    bias_l2: float | None = setting(None, "penalty of the biases, as a share of l2", low=0)
+    init_std: float | None = setting(None, "standard deviation of the initial factors", low=0)
     schedule: str | None = setting(None, "course of the learning rate over the epochs", choices=SCHEDULES)
     decay: float = setting(0.9, "factor an epoch of the exponential schedule", above=0, high=1)
     patience: int | None = setting(None, "stop after this many epochs without a better validation RMSE", low=1)
-    last_batch: str = setting("pad", "what becomes of a short last batch", choices=("pad", "discard"))
+    last_batch: str | None = setting(None, "what becomes of a short last batch", choices=("pad", "discard"))
     seed: int = setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
-    ctx: str = setting("auto", "device of a network: auto, cpu, gpu or gpu(N)", check=parse_context)
+    ctx: str | None = setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
+    n_threads: int | None = setting(None, "threads that train; the result is the same for any number", low=1, high=1024)
 
     def learning_rate_at(self, epoch: int) -> float:
         """Learning rate of an epoch, numbered from 1, by the schedule.
 
-        ``constant``: the learning rate; ``exponential``: times ``decay ** (epoch - 1)``; ``cosine``: falling to zero along
-        half a cosine over ``n_epochs``.
+        ``constant``: the learning rate; ``exponential``: times ``decay ** (epoch - 1)``; ``linear`` and ``cosine``: falling
+        to zero in a straight line, or along half a cosine, over ``n_epochs``.
         """
         if self.learning_rate is None or self.n_epochs is None:
             raise ConfigError(
@@ -80,6 +86,8 @@ class TrainConfig(_Checked):
             )
         if self.schedule == "exponential":
             return self.learning_rate * self.decay ** (epoch - 1)
+        if self.schedule == "linear":
+            return self.learning_rate * (1 - (epoch - 1) / self.n_epochs)
         if self.schedule == "cosine":
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.n_epochs))
         return self.learning_rate

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +199,14 @@ class Ratings:
         """Boolean array (n_ratings,): neither the user nor the item is unknown."""
         return (self.user != UNKNOWN) & (self.item != UNKNOWN)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the ratings and their ids, by which a table is known again."""
+        digest = hashlib.sha256()
+        for column in (self.user, self.item, self.rating, self.users.ids, self.items.ids):
+            digest.update(np.ascontiguousarray(column).data)
+        return digest.hexdigest()
+
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self, rows: np.ndarray) -> Ratings:
         """The rows at the given positions (or of the given mask), with the same id maps."""
@@ -228,10 +238,11 @@ class Ratings:
 
     def _without_duplicates(self, how: str) -> Ratings:
         pair = self.user.astype(np.int64) * self.n_items + self.item
-        ordered = np.sort(pair)
-        twice = ordered[1:] == ordered[:-1]
+        pair.sort()  # in place: at 10 million ratings a copy is 80 MB
+        twice = pair[1:] == pair[:-1]
         if not twice.any():
             return self
+        ordered, pair = pair, self.user.astype(np.int64) * self.n_items + self.item
         if how == "error":
             first = np.flatnonzero(pair == ordered[1:][twice][0])
             at = first[0]

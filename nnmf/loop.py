@@ -76,6 +76,7 @@ def run(
             if any([callback(result, model) for callback in every]):
                 break
     finally:
+        model._end()
         if progress:
             progress.end()
     model.restore_best()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import loop, metrics, store
+from . import loop, metrics, saving, store
 from .callbacks import Callback, EpochResult
 from .config import TrainConfig
 from .data import Ratings
@@ -39,6 +40,7 @@ class Model(ABC):
         users, items: id maps of the training table.
         scale: lowest and highest rating there can be; predictions are clipped to it.
         global_mean: mean training rating.
+        train_digest: SHA-256 of the training table.
         user_mean, item_mean: mean training rating of each user (n_users,) and item (n_items,), float32.
         parameters: the arrays that training changes, by name.
     """
@@ -54,7 +56,6 @@ class Model(ABC):
         self.best_epoch = 0
         self.parameters: dict[str, Any] = {}
         self._best: dict[str, Any] = {}
-        self._trained_on: Ratings | None = None
 
     # -- what a kind of model supplies -------------------------------------------------------------------------------
     @abstractmethod
@@ -77,9 +78,30 @@ class Model(ABC):
     def _content(self) -> dict[str, Any]:
         """What a saved folder's manifest says of this kind of model, as JSON can hold it."""
 
+    @classmethod
+    @abstractmethod
+    def _from_content(cls: type[_Self], content: dict[str, Any], config: TrainConfig, folder: Path) -> _Self:
+        """An untrained model from what `_content` said and `_files` wrote."""
+
     @abstractmethod
     def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
         """Write a dictionary of arrays such as `parameters`."""
+
+    @abstractmethod
+    def _read_arrays(self, path: Path) -> dict[str, Any]:
+        """Read what `_write_arrays` wrote."""
+
+    def _state(self) -> dict[str, Any]:
+        """Arrays beyond the parameters that going on with training needs."""
+        return {}
+
+    def _set_state(self, arrays: dict[str, Any]) -> None:
+        """Take what `_state` gave."""
+        assert not arrays
+
+    def _end(self) -> None:
+        """Let go of what `_begin` made for training alone."""
+        return
 
     # -- training ----------------------------------------------------------------------------------------------------
     def fit(
@@ -104,15 +126,55 @@ class Model(ABC):
         """
         if not train.known.all():
             raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
-        if valid is not None and (valid.users is not train.users or valid.items is not train.items):
-            valid = valid.mapped(train)
+        self.history, self.best_epoch, self.parameters, self._best = [], 0, {}, {}
+        self._set_state({})
         self.users, self.items, self.scale = train.users, train.items, train.scale
         self.global_mean = float(train.rating.mean(dtype=np.float64))
         self.user_mean = _means(train.user, train.rating, train.n_users, self.global_mean)
         self.item_mean = _means(train.item, train.rating, train.n_items, self.global_mean)
-        self._trained_on = train
-        loop.run(self, train, valid, callbacks, progress)
+        self.train_digest = train.digest
+        self._run(train, valid, callbacks, progress)
         return self
+
+    def resume(
+        self: _Self,
+        train: Ratings,
+        valid: Ratings | None = None,
+        *,
+        callbacks: Iterable[Callback] = (),
+        progress: loop.Progress | None = None,
+    ) -> _Self:
+        """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
+
+        Arguments and errors as `fit`; the tables must be those that training began with.
+        """
+        if train.digest != self.train_digest:
+            raise DataError(
+                f"{train.name}: is not the table that training began with, so it cannot go on as if it never stopped; "
+                "give that table, or learn from a new one with fit_more."
+            )
+        self._run(train, valid, callbacks, progress)
+        return self
+
+    def _run(
+        self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
+    ) -> None:
+        if valid is not None and (valid.users is not train.users or valid.items is not train.items):
+            valid = valid.mapped(train)
+        loop.run(self, train, valid, callbacks, progress)
+
+    def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the model to a folder, aside and then renamed: whole, or not at all. `nnmf.load` reads it.
+
+        Args:
+            folder: a new or empty folder.
+            overwrite: replace the saved model that the folder holds.
+
+        Raises:
+            ConfigError: the model is not trained, or the folder is not to be replaced.
+            DataError: the folder cannot be written.
+        """
+        saving.save(self, folder, overwrite)
 
     def keep_best(self) -> None:
         """Remember the parameters as they stand as those of the best epoch."""
@@ -175,14 +237,16 @@ class Model(ABC):
         known = (user != UNKNOWN) & (item != UNKNOWN)
         if known.all():
             return self._predict(user, item) if len(user) else np.empty(0, np.float32)
-        prediction = np.where(
-            user != UNKNOWN,
-            self.user_mean[user],
-            np.where(item != UNKNOWN, self.item_mean[item], np.float32(self.global_mean)),
-        ).astype(np.float32)
+        user_mean, item_mean = self._means()
+        one_side = np.where(item != UNKNOWN, item_mean[item], np.float32(self.global_mean))
+        prediction = np.where(user != UNKNOWN, user_mean[user], one_side).astype(np.float32)
         if known.any():
             prediction[known] = self._predict(user[known], item[known])
         return prediction
+
+    def _means(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is predicted of a user, float32 (n_users,), and of an item (n_items,), when the other side is unknown."""
+        return self.user_mean, self.item_mean
 
     def rmse(self, ratings: Ratings) -> float:
         """RMSE of the unclipped predictions over all ratings of a table that has this model's id maps."""

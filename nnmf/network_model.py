@@ -74,27 +74,32 @@ class NetworkModel(Model):
         "momentum": 0.9,
         "l2": 1e-4,
         "schedule": "constant",
+        "last_batch": "pad",
+        "ctx": "auto",
     }
 
     def __init__(self, network: str, config: TrainConfig | None = None) -> None:
-        self.network = network
-        self.settings = network_settings(find_network(network))
-        config = (config or TrainConfig()).with_defaults(f"network {network!r}", {**self.defaults, **self.settings})
-        self.settings = {name: getattr(config, name, default) for name, default in self.settings.items()}
+        settings = network_settings(find_network(network))
+        config = (config or TrainConfig()).with_defaults(f"network {network!r}", {**self.defaults, **settings})
+        self._setup(network, {name: getattr(config, name, default) for name, default in settings.items()}, config)
+
+    def _setup(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
         super().__init__(config)
+        self.network, self.settings = network, settings
         self.symbol: Any = None
         self._momentum: dict[str, Any] = {}
-        self.ctx, self.device = _mxnet.context(config.ctx)
+        self.ctx, self.device = _mxnet.context(config.ctx or "auto")
 
     def _begin(self, train: Ratings) -> None:
         config = self.config
         logger.info("Device: %s", self.device)
-        self.symbol = build_network(self.network, train.n_users, train.n_items, **self.settings)
+        if not self.history:
+            self.symbol = build_network(self.network, train.n_users, train.n_items, **self.settings)
         self._iter = DataIter(
             train,
             config.batch_size or 0,
             seed=config.seed,
-            last_batch=config.last_batch,
+            last_batch=config.last_batch or "pad",
             label_name=label_name(self.symbol),
             ctx=self.ctx,
         )
@@ -180,11 +185,28 @@ class NetworkModel(Model):
             answer[rows] = executor.forward(is_train=False)[0].asnumpy().reshape(n_rows)
         return answer
 
+    def _state(self) -> dict[str, Any]:
+        return {name: momentum for name, momentum in self._momentum.items() if momentum is not None}
+
+    def _set_state(self, arrays: dict[str, Any]) -> None:
+        self._momentum = {name: array.as_in_context(self.ctx) for name, array in arrays.items()}
+
     def _files(self) -> dict[str, Writer]:
         return {"model-symbol.json": lambda path: self.symbol.save(str(path))}
 
     def _content(self) -> dict[str, Any]:
         return {"network": self.network, "settings": self.settings, "mxnet": mx.__version__}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any], config: TrainConfig, folder: Path) -> NetworkModel:
+        model = cls.__new__(cls)
+        # The saved symbol serves; a network of one's own need not be importable where its model is used.
+        model._setup(content["network"], content["settings"], config)
+        model.symbol = mx.sym.load(str(folder / "model-symbol.json"))
+        return model
+
+    def _read_arrays(self, path: Path) -> dict[str, Any]:
+        return {name.partition(":")[2]: array for name, array in mx.nd.load(str(path)).items()}
 
     def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
         auxiliary = set(self.symbol.list_auxiliary_states())

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .callbacks import Callback, log_epoch
 from .cli import Parser, add_flags, read_flags, run_command, start_logging
 from .config import DataConfig, TrainConfig
+from .errors import ConfigError, one_of
+from .kinds import FACTORIZATIONS, KINDS, check_name, make_model
 from .progress import TrainingProgress
 
 if TYPE_CHECKING:
     from .data import Ratings
     from .model import Model
+    from .runs import RunFolder
     from .tables import Tables
 
 logger = logging.getLogger("nnmf")
 
 _DEFAULT_NETWORK = "one_layer_mlp"
+# What may differ between a run and its resumption.
+_RESUMABLE = ("n_epochs", "patience", "ctx", "n_threads", "data_dir")
+_RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
 
 
 def fit(
-    network: str,
+    model: str,
     train: Ratings,
     valid: Ratings | None = None,
     config: TrainConfig | None = None,
@@ -32,13 +39,14 @@ def fit(
     progress: TrainingProgress | None = None,
     **settings: Any,
 ) -> Model:
-    """Train a network on a table of ratings.
+    """Train a model on a table of ratings.
 
     Args:
-        network: a registered name ("plain", "one_layer_mlp", "dropout_mlp"), or ``module:function``.
+        model: a network ("plain", "one_layer_mlp", "dropout_mlp", or ``module:function``) or a factorization ("funk_svd",
+            "svd", "svdpp").
         train: the training ratings.
         valid: ratings to watch; with them the model of the epoch with the lowest validation RMSE is returned.
-        config: settings; default: the network's own.
+        config: settings; default: the model's own.
         callbacks: called after each epoch with its `EpochResult` and the model; one that answers True stops training.
         progress: told how the running epoch goes; for a bar, ``TrainingProgress()``.
         settings: single settings over ``config``, such as ``n_epochs=5``.
@@ -47,35 +55,41 @@ def fit(
         The trained model.
 
     Raises:
-        ConfigError: a setting or network that cannot be used.
+        ConfigError: a setting or model that cannot be used.
         DataError: a table that cannot be trained on.
         TrainingError: training diverged.
         BackendError: MXNet or the device cannot be used.
     """
-    from .network_model import NetworkModel
-
     values = {**(config.to_dict() if config else {}), **settings}
-    return NetworkModel(network, TrainConfig.from_dict(values)).fit(
-        train, valid, callbacks=callbacks, progress=progress
-    )
+    made = make_model(model, TrainConfig.from_dict(values))
+    return made.fit(train, valid, callbacks=callbacks, progress=progress)
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m nnmf.train",
-        description="Train a matrix factorization network on (user, item, rating) tuples and report its RMSE.",
+        description="Train a matrix factorization on (user, item, rating) tuples and report its RMSE.",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="network|" + "|".join(FACTORIZATIONS),
+        help="a network (see --network) or a factorization (default: network)",
     )
     parser.add_argument(
         "--network",
-        default=_DEFAULT_NETWORK,
         help="plain, one_layer_mlp, dropout_mlp, module:function for your own, or all for the three side by side "
         f"(default: {_DEFAULT_NETWORK})",
     )
     add_flags(parser, DataConfig, "data")
-    add_flags(parser, TrainConfig, "training (where no default is given, it is the network's own)")
+    add_flags(parser, TrainConfig, "training (where no default is given, it is the model's own)")
     output = parser.add_argument_group("output")
-    output.add_argument("--output", metavar="DIR", help="folder of the run (default: runs/NETWORK-DATE-TIME)")
+    output.add_argument("--output", metavar="DIR", help="folder of the run (default: runs/MODEL-DATE-TIME)")
     output.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    output.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the run that the folder holds; only " + ", ".join(_RESUMABLE_FLAGS) + " may change",
+    )
     return parser
 
 
@@ -88,63 +102,109 @@ def main(argv: list[str] | None = None) -> None:
 
 def _train(arguments: Any) -> None:
     # Imported once the flags are known to be good: --help and a mistyped flag answer without them.
-    from .networks import NETWORKS, find_network
     from .report import describe, table
-    from .runs import default_folder
+    from .runs import RunFolder, default_folder
     from .tables import load_tables
 
     progress = TrainingProgress()
     start_logging(progress.clear)
     data_config, config = read_flags(DataConfig, arguments), read_flags(TrainConfig, arguments)
-    networks = list(NETWORKS) if arguments.network == "all" else [arguments.network]
-    for network in networks:
-        find_network(network)
+    if arguments.resume:
+        _resume(arguments, progress)
+        return
+    names = _names(arguments)
+    for name in names:
+        check_name(name)
     tables = load_tables(data_config)
     logger.info("%s", describe(tables))
-    root = Path(arguments.output) if arguments.output else default_folder(arguments.network.replace(":", "."))
+    root = (
+        Path(arguments.output)
+        if arguments.output
+        else default_folder("-".join(names[:1] if len(names) == 1 else ["all"]))
+    )
     summaries = []
-    for network in networks:
-        folder = root / network if len(networks) > 1 else root
-        summaries.append(_train_one(network, tables, data_config, config, folder, arguments.overwrite, progress))
+    for name in names:
+        model = make_model(name, config)
+        settings = {"model": name, **model.config.to_dict(), "data": data_config.to_dict()}
+        run = RunFolder.begin(root / name if len(names) > 1 else root, settings, arguments.overwrite)
+        summaries.append(_run(name, model, model.fit, run, tables, progress))
     print(table(summaries))
     print(f"Saved in {root}")
 
 
-def _train_one(
-    network: str,
+def _names(arguments: Any) -> list[str]:
+    """The names of the models that the flags ask for."""
+    kind = arguments.model or "network"
+    if kind not in KINDS:
+        raise ConfigError(one_of(kind, KINDS, "model"))
+    if kind != "network":
+        if arguments.network:
+            raise ConfigError(f"network: {kind} is no network; leave --network out, or --model.")
+        return [kind]
+    name = arguments.network or _DEFAULT_NETWORK
+    if name == "all":
+        from .networks import NETWORKS
+
+        return list(NETWORKS)
+    return [name]
+
+
+def _resume(arguments: Any, progress: TrainingProgress) -> None:
+    """Go on with the run of a folder."""
+    from .report import describe, table
+    from .runs import RunFolder
+    from .saving import load_checkpoint
+    from .tables import load_tables
+
+    given = {name for name in vars(arguments) if name not in ("resume", "overwrite", "output", "network", "model")}
+    given |= {name for name in ("output", "network", "model") if getattr(arguments, name)}
+    if other := sorted(given - set(_RESUMABLE)):
+        raise ConfigError(f"{other[0]}: cannot change when a run is resumed; only {', '.join(_RESUMABLE)} may.")
+    folder = Path(arguments.resume)
+    changes = {name: value for name, value in read_flags(TrainConfig, arguments).to_dict().items() if name in given}
+    model = load_checkpoint(folder, ctx=changes.get("ctx"))
+    model.config = dataclasses.replace(model.config, **changes)
+    run, settings = RunFolder.reopen(folder, model)
+    data = {**settings["data"], **({"data_dir": arguments.data_dir} if "data_dir" in given else {})}
+    if len(model.history) >= (model.config.n_epochs or 0):
+        raise ConfigError(f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs.")
+    tables = load_tables(DataConfig.from_dict(data))
+    logger.info("%s", describe(tables))
+    logger.info("Going on after epoch %d.", len(model.history))
+    print(table([_run(settings["model"], model, model.resume, run, tables, progress)]))
+    print(f"Saved in {folder}")
+
+
+def _run(
+    name: str,
+    model: Model,
+    train: Callable[..., Model],
+    run: RunFolder,
     tables: Tables,
-    data_config: DataConfig,
-    config: TrainConfig,
-    folder: Path,
-    overwrite: bool,
     progress: TrainingProgress,
 ) -> dict[str, Any]:
-    """Train one network into its run folder; returns the summary."""
-    from .network_model import NetworkModel
+    """Train a model, by ``fit`` or ``resume``, into its run folder; returns the summary."""
     from .report import summarise
-    from .runs import RunFolder
 
-    model = NetworkModel(network, config)
-    run = RunFolder(folder, {"network": network, **model.config.to_dict(), "data": data_config.to_dict()}, overwrite)
-    logger.info("Training %s on %s.", network, tables.name)
+    logger.info("Training %s on %s.", name, tables.name)
     ended = "finished"
     try:
-        model.fit(tables.train, tables.watched, callbacks=[run, log_epoch], progress=progress)
-    except BaseException as error:
-        ended = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        n_done = len(model.history)
-        if isinstance(error, KeyboardInterrupt):
-            kept = (
-                f"the {n_done} finished epochs are kept in {folder}"
-                if n_done
-                else "no epoch was finished, nothing is kept"
-            )
-            raise KeyboardInterrupt(f"interrupted; {kept}.") from None
+        train(tables.train, tables.watched, callbacks=[run, log_epoch], progress=progress)
+    except KeyboardInterrupt:
+        ended, n_done = "interrupted", len(model.history)
+        kept = (
+            f"the {n_done} finished epochs are kept in {run.path}"
+            if n_done
+            else "no epoch was finished, nothing is kept"
+        )
+        raise KeyboardInterrupt(f"interrupted; {kept}.") from None
+    except BaseException:
+        ended = "failed"
         raise
     finally:
         if model.history:
             model.restore_best()
-            summary = summarise(network, model, tables, ended)
+            summary = summarise(name, model, tables, ended)
             run.finish(summary)
         else:
             run.abandon()

@@ -49,7 +49,7 @@ def test_training_leaves_a_whole_run_folder(file, capsys, tmp_path):
     assert [line["epoch"] for line in lines] == [1, 2]
     assert all({"train_rmse", "valid_rmse", "samples_per_second", "seconds"} <= line.keys() for line in lines)
     config = json.loads((folder / "config.json").read_text())
-    assert (config["network"], config["n_factors"], config["data"]["dataset"]) == ("plain", 3, str(file))
+    assert (config["model"], config["n_factors"], config["data"]["dataset"]) == ("plain", 3, str(file))
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["dataset"], summary["ended"], summary["epochs"]) == ("ratings.tsv 0.8/0.2", "finished", 2)
     assert summary["last_valid_rmse"] == lines[-1]["valid_rmse"]
@@ -122,7 +122,7 @@ def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
         (["--network", "deep"], 2, "network: got 'deep' instead of one of"),
         (["--network", "plain", "--hidden-units", "3"], 2, "hidden_units: network 'plain' has no such setting"),
         (["--dataset", "ml-100m"], 2, "dataset: got 'ml-100m' instead of one of ['ml-100k'"),
-        (["--schedule", "linear"], 2, "schedule: got 'linear' instead of one of"),
+        (["--schedule", "stairs"], 2, "schedule: got 'stairs' instead of one of"),
         (["--fold", "u9"], 2, "fold: "),
         (["--ctx", "gpu(x)"], 2, "ctx: got 'gpu(x)' instead of one of"),
         (["--ctx", "gpu"], 1, "gpu"),

@@ -18,7 +18,11 @@ from nnmf.errors import ConfigError
         ("dropout", 1.0, "dropout: got 1.0; give a value below 1"),
         ("dropout", -0.5, "dropout: got -0.5; give a value at least 0"),
         ("l2", -1, "l2: got -1.0; give a value at least 0"),
-        ("schedule", "linear", r"schedule: got 'linear' instead of one of \['constant', 'cosine', 'exponential'\]"),
+        (
+            "schedule",
+            "stairs",
+            r"schedule: got 'stairs' instead of one of \['constant', 'cosine', 'exponential', 'linear'\]",
+        ),
         ("last_batch", "drop", "last_batch: got 'drop' instead of one of"),
         ("ctx", "tpu", "ctx: got 'tpu' instead of one of"),
         ("seed", -1, "seed: got -1; give a value at least 0"),
@@ -50,4 +54,5 @@ def test_schedules():
 
     assert rates(schedule="constant") == [0.8] * 4
     assert rates(schedule="exponential", decay=0.5) == pytest.approx([0.8, 0.4, 0.2, 0.1])
+    assert rates(schedule="linear") == pytest.approx([0.8, 0.6, 0.4, 0.2])
     assert rates(schedule="cosine") == pytest.approx([0.8, 0.4 + 0.4 * 2**-0.5, 0.4, 0.4 - 0.4 * 2**-0.5])

@@ -1,0 +1,393 @@
+"""Funk SVD, biased SVD and SVD++: factorization by stochastic gradient descent in compiled loops; needs no MXNet."""
+
+from __future__ import annotations
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _kernels
+from .config import TrainConfig
+from .data import Ratings
+from .errors import ConfigError
+from .model import Model, Tick
+from .store import Writer
+
+# Bytes of either side's factor rows that a block may touch, so that both sides' stay in a core's second-level cache.
+_BLOCK_BYTES = 1 << 19
+# Ratings a block should have at least, to be worth a call.
+_BLOCK_RATINGS = 4096
+# Blocks a side, for the threads' sake, unless they would be too small.
+_MIN_BLOCKS = 8
+
+
+class _Factorization(Model):
+    """What the three have in common; see `SVD`."""
+
+    suffix = "npz"
+    defaults: ClassVar[dict[str, Any]]
+    #: names of the parameters that are tables of vectors
+    tables: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors")
+
+    def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
+        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
+        defaults = {**self.defaults, "n_threads": os.cpu_count() or 1}
+        super().__init__(given.with_defaults(self.kind, defaults))
+        self._pool: ThreadPoolExecutor | None = None
+
+    # Narrowed views of what with_defaults filled in.
+    @property
+    def n_factors(self) -> int:
+        """Width of the vectors."""
+        return int(self.config.n_factors or 0)
+
+    @property
+    def user_factors(self) -> np.ndarray:
+        """p_u of each user: float32 array of shape (n_users, n_factors)."""
+        return self._view("user_factors")
+
+    @property
+    def item_factors(self) -> np.ndarray:
+        """q_i of each item: float32 array of shape (n_items, n_factors)."""
+        return self._view("item_factors")
+
+    def _view(self, name: str) -> np.ndarray:
+        table: np.ndarray = self.parameters[name][:, : self.n_factors]
+        return table
+
+    # -- training ----------------------------------------------------------------------------------------------------
+    def _begin(self, train: Ratings) -> None:
+        config = self.config
+        counts = [
+            _kernels.count_ratings(index, n) for index, n in ((train.user, train.n_users), (train.item, train.n_items))
+        ]
+        if not self.parameters:
+            self._initialise(train, np.random.default_rng(config.seed))
+        self._check_start()
+        self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in counts]
+        self._lay_out(train, counts)
+        if (config.n_threads or 1) > 1:
+            self._pool = ThreadPoolExecutor(config.n_threads)
+
+    def _end(self) -> None:
+        if self._pool:
+            self._pool.shutdown()
+            self._pool = None
+        del self._columns, self._starts
+
+    def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
+        centre = self._centre()
+        for name, n in (("user_factors", train.n_users), ("item_factors", train.n_items)):
+            self.parameters[name] = self._draw(n, centre, rng)
+
+    def _centre(self) -> float:
+        """Mean of the initial factors."""
+        return 0.0
+
+    def _draw(self, n: int, centre: float, rng: np.random.Generator) -> np.ndarray:
+        table = np.zeros((n, _kernels.padded(self.n_factors)), np.float32)
+        part = table[:, : self.n_factors]
+        part[:] = rng.standard_normal(part.shape, np.float32)
+        part *= np.float32(self.config.init_std or 0.0)
+        part += np.float32(centre)
+        return table
+
+    def _check_start(self) -> None:
+        if not any(self.parameters[name].any() for name in self.tables):
+            raise ConfigError(
+                "init_std: got 0; with all factors at zero each step is zero too (a user's is the error times the item's "
+                "factors, and the other way round), so the model could never learn. Give a small value above 0, such as 0.01."
+            )
+
+    def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
+        width = self.parameters["user_factors"].shape[1]
+        self._grid = _grid(train.n_users, train.n_items, width, len(train))
+        *self._columns, self._starts = _kernels.lay_out(
+            train.user,
+            train.item,
+            train.rating,
+            _kernels.block_edges(counts[0], self._grid[0]),
+            _kernels.block_edges(counts[1], self._grid[1]),
+            self.config.seed,
+            self.config.n_threads or 1,
+        )
+
+    def _epoch(self, epoch: int, learning_rate: float, tick: Tick) -> float:
+        n_ratings = int(self._starts[-1])
+        # The order depends on (seed, epoch) alone, so that a resumed run needs no random state.
+        squared_error = self._train(np.random.default_rng((self.config.seed, epoch)), learning_rate)
+        rmse = math.sqrt(squared_error / n_ratings) if squared_error >= 0 else math.nan
+        tick(n_ratings, lambda: rmse)
+        return rmse
+
+    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
+        """One epoch; returns the total squared error, each rating's before its step."""
+        raise NotImplementedError
+
+    def _run_blocks(self, kernel: Any, rng: np.random.Generator, *arguments: Any) -> float:
+        order = _kernels.draw_order(*self._grid, rng)
+        n_threads = self.config.n_threads or 1
+        return _kernels.run_blocks(
+            kernel, order, self._grid[1], self._starts, self._pool, n_threads, *self._columns, *arguments
+        )
+
+    # -- predicting --------------------------------------------------------------------------------------------------
+    def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        prediction = np.empty(len(user), np.float32)
+        user_bias, item_bias = (
+            self.parameters.get(f"{side}_bias", np.zeros(n, np.float32))
+            for side, n in (("user", self.n_users), ("item", self.n_items))
+        )
+        mean = self.global_mean if "user_bias" in self.parameters else 0.0
+        _kernels.predict(
+            user, item, self._user_vectors(), self.parameters["item_factors"], user_bias, item_bias, mean, prediction
+        )
+        return prediction
+
+    def _user_vectors(self) -> np.ndarray:
+        """The vectors that stand for the users in a prediction: float32 array of shape (n_users, width)."""
+        table: np.ndarray = self.parameters["user_factors"]
+        return table
+
+    # -- saving ------------------------------------------------------------------------------------------------------
+    def _files(self) -> dict[str, Writer]:
+        return {}
+
+    def _content(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def _from_content(cls, content: dict[str, Any], config: TrainConfig, folder: Path) -> _Factorization:
+        return cls(config)
+
+    def _read_arrays(self, path: Path) -> dict[str, Any]:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: self._widened(arrays[name]) for name in arrays}
+
+    def _widened(self, array: np.ndarray) -> np.ndarray:
+        """A table of vectors with the padding that the kernels want."""
+        if array.ndim == 1:
+            return array
+        table = np.zeros((len(array), _kernels.padded(self.n_factors)), np.float32)
+        table[:, : self.n_factors] = array
+        return table
+
+    def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
+        narrow = {name: array[:, : self.n_factors] if array.ndim == 2 else array for name, array in arrays.items()}
+        with path.open("wb") as file:
+            np.savez(file, **narrow)
+
+
+class FunkSVD(_Factorization):
+    """Funk's factorization: the prediction is the dot product alone.
+
+    Prediction: ``r_ui = p_u . q_i``.
+
+    Objective: the sum over the ratings of ``(r - r_ui)^2 + l2_u |p_u|^2 + l2_i |q_i|^2``, with a row's penalty
+    ``l2 * (n / mean n) ** l2_power`` by its number n of ratings, paid at each of them.
+
+    Update, at each rating, both from the old values, with e = r - r_ui::
+
+        p_u <- p_u + learning_rate * (e * q_i - l2_u * p_u)
+        q_i <- q_i + learning_rate * (e * p_u - l2_i * q_i)
+
+    Initial factors are normal about ``sqrt(mean rating / n_factors)``, so that the first predictions are the mean rating.
+
+    Cold start: the mean rating of the known side, else of all.
+
+    Args:
+        config: settings; those at None take `defaults`.
+        settings: single settings over ``config``: n_factors=64, n_epochs=40, learning_rate=.02, l2=.07, l2_power=0,
+            init_std=.01, schedule="linear", seed=0, n_threads=all cores (the factors are the same for any number), patience.
+
+    Attributes:
+        user_factors: float32 array of shape (n_users, n_factors).
+        item_factors: float32 array of shape (n_items, n_factors).
+
+    Raises:
+        ConfigError: a setting that cannot be used, or that this model has not.
+
+    References:
+        S. Funk, "Netflix Update: Try This at Home", 2006, https://sifter.org/~simon/journal/20061211.html
+    """
+
+    kind = "funk_svd"
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_factors": 64,
+        "n_epochs": 40,
+        "learning_rate": 0.02,
+        "l2": 0.07,
+        "l2_power": 0.0,
+        "init_std": 0.01,
+        "schedule": "linear",
+    }
+
+    def _centre(self) -> float:
+        return math.copysign(math.sqrt(abs(self.global_mean) / self.n_factors), 1.0) if self.config.init_std else 0.0
+
+    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
+        tables = (self.parameters["user_factors"], self.parameters["item_factors"])
+        return self._run_blocks(_kernels.train_funk, rng, *tables, learning_rate, *self._l2)
+
+
+class SVD(_Factorization):
+    """Biased factorization: global mean, user and item biases and the dot product (the course notebook's "SVD++").
+
+    Prediction: ``r_ui = mu + b_u + b_i + p_u . q_i``, mu the mean training rating.
+
+    Objective: the sum over the ratings of
+    ``(r - r_ui)^2 + l2_u |p_u|^2 + l2_i |q_i|^2 + bias_l2 * (l2_u b_u^2 + l2_i b_i^2)``, with a row's penalty
+    ``l2 * (n / mean n) ** l2_power`` by its number n of ratings, paid at each of them.
+
+    Update, at each rating, from the old values, with e = r - r_ui::
+
+        b_u <- b_u + learning_rate * (e - bias_l2 * l2_u * b_u)        b_i likewise
+        p_u <- p_u + learning_rate * (e * q_i - l2_u * p_u)
+        q_i <- q_i + learning_rate * (e * p_u - l2_i * q_i)
+
+    Initial biases are zero, initial factors normal with standard deviation ``init_std``.
+
+    Cold start: an unknown item is answered with ``mu + b_u``, an unknown user with ``mu + b_i``, both with mu.
+
+    Args:
+        config: settings; those at None take `defaults`.
+        settings: single settings over ``config``: n_factors=64, n_epochs=30, learning_rate=.025, l2=.1, l2_power=-.5,
+            bias_l2=.2, init_std=.01, schedule="linear", seed=0, n_threads=all cores (the factors are the same for any
+            number), patience.
+
+    Attributes:
+        user_factors: float32 array of shape (n_users, n_factors).
+        item_factors: float32 array of shape (n_items, n_factors).
+        user_bias: float32 array of shape (n_users,).
+        item_bias: float32 array of shape (n_items,).
+        global_mean: mean training rating.
+
+    Raises:
+        ConfigError: a setting that cannot be used, or that this model has not.
+
+    References:
+        Y. Koren, R. Bell, C. Volinsky, "Matrix factorization techniques for recommender systems", IEEE Computer, 2009,
+        equations 4 and 5.
+    """
+
+    kind = "svd"
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_factors": 64,
+        "n_epochs": 30,
+        "learning_rate": 0.025,
+        "l2": 0.1,
+        "l2_power": -0.5,
+        "bias_l2": 0.2,
+        "init_std": 0.01,
+        "schedule": "linear",
+    }
+
+    @property
+    def user_bias(self) -> np.ndarray:
+        """b_u of each user: float32 array of shape (n_users,)."""
+        return np.asarray(self.parameters["user_bias"])
+
+    @property
+    def item_bias(self) -> np.ndarray:
+        """b_i of each item: float32 array of shape (n_items,)."""
+        return np.asarray(self.parameters["item_bias"])
+
+    def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
+        super()._initialise(train, rng)
+        self.parameters["user_bias"] = np.zeros(train.n_users, np.float32)
+        self.parameters["item_bias"] = np.zeros(train.n_items, np.float32)
+
+    def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
+        names = ("user_bias", "item_bias")
+        biases = (self.parameters[name] for name in names)
+        return *biases, self.global_mean, learning_rate, *self._l2, self.config.bias_l2
+
+    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
+        tables = (self.parameters["user_factors"], self.parameters["item_factors"])
+        return self._run_blocks(_kernels.train_svd, rng, *tables, *self._arguments(learning_rate))
+
+    def _means(self) -> tuple[np.ndarray, np.ndarray]:
+        mean = np.float32(self.global_mean)
+        return mean + self.user_bias, mean + self.item_bias
+
+
+class SVDpp(SVD):
+    """SVD++: `SVD` whose user is also described by which items were rated (Koren's implicit factors).
+
+    Prediction: ``r_ui = mu + b_u + b_i + x_u . q_i``, ``x_u = p_u + |N(u)|^-1/2 * sum of y_j over j in N(u)``, N(u) the items
+    that u rated in training.
+
+    Objective and updates: as `SVD` with x_u in place of p_u for q_i, p_u's update unchanged, and for every j in N(u)::
+
+        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i - l2_u * y_j)
+
+    The updates of all y_j at every rating are carried out exactly, at the cost of one (see `_kernels.train_svdpp`); users are
+    visited one after another in random order, on one thread.
+
+    Cold start: as `SVD`.
+
+    Args, Raises: as `SVD`; without ``n_threads``.
+
+    Attributes:
+        implicit_factors: y_j of each item: float32 array of shape (n_items, n_factors). The others as `SVD`.
+
+    References:
+        Y. Koren, "Factorization meets the neighborhood", KDD 2008, equations 15 and 16.
+    """
+
+    kind = "svdpp"
+    tables: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "implicit_factors")
+
+    @property
+    def implicit_factors(self) -> np.ndarray:
+        """y_j of each item: float32 array of shape (n_items, n_factors)."""
+        return self._view("implicit_factors")
+
+    def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
+        super()._initialise(train, rng)
+        self.parameters["implicit_factors"] = self._draw(train.n_items, 0.0, rng)
+
+    def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
+        every_user = np.arange(train.n_users + 1, dtype=np.int32)
+        all_items = np.array([0, train.n_items], np.int32)
+        _, *self._columns, self._starts = _kernels.lay_out(
+            train.user, train.item, train.rating, every_user, all_items, self.config.seed
+        )
+
+    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
+        order = rng.permutation(self.n_users).astype(np.int32)
+        errors = np.zeros(self.n_users)
+        tables = (self.parameters[name] for name in self.tables)
+        _kernels.train_svdpp(order, self._starts, errors, *self._columns, *tables, *self._arguments(learning_rate))
+        self.parameters["user_vectors"] = _kernels.implicit_user_factors(
+            self._starts, self._columns[0], self.parameters["user_factors"], self.parameters["implicit_factors"]
+        )
+        return float(errors.sum())
+
+    def _user_vectors(self) -> np.ndarray:
+        table: np.ndarray = self.parameters["user_vectors"]
+        return table
+
+
+#: the models of this module by the name that `fit`, the command line and saved folders give them
+SVD_MODELS: dict[str, type[_Factorization]] = {model.kind: model for model in (FunkSVD, SVD, SVDpp)}
+
+
+def _grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, int]:
+    """(user blocks, item blocks) of the grid of ratings; the number of threads has no say, so that it changes no result."""
+    most = max(1, math.isqrt(n_ratings // _BLOCK_RATINGS))
+    fewest = min(_MIN_BLOCKS, most)
+    most = max(fewest, n_ratings // _BLOCK_RATINGS // _MIN_BLOCKS)
+    user_blocks, item_blocks = (min(max(-(-4 * n * width // _BLOCK_BYTES), fewest), most) for n in (n_users, n_items))
+    return user_blocks, item_blocks
+
+
+def _penalties(counts: np.ndarray, l2: float, power: float) -> np.ndarray:
+    """Penalty of each row by its number of ratings: float32 array of the counts' shape."""
+    counts = np.maximum(counts, 1)
+    penalties: np.ndarray = (l2 * (counts / counts.mean()) ** power).astype(np.float32)
+    return penalties
