@@ -137,7 +137,7 @@ def _load(folder: Path, ctx: str | None, resume: bool) -> Model:
             return model
         last = manifest["last_epoch"]
         model._best = best
-        model.parameters = model._read_arrays(folder / _name(model, last)) if last != model.best_epoch else dict(best)
+        model.parameters = model._read_arrays(folder / _name(model, last))
         state = folder / _name(model, last, "state")
         if state.name in manifest["files"]:
             model._set_state(model._read_arrays(state))

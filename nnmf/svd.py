@@ -144,7 +144,7 @@ class _Factorization(Model):
         )
         mean = self.global_mean if "user_bias" in self.parameters else 0.0
         _kernels.predict(
-            user, item, self._user_vectors(), self.parameters["item_factors"], user_bias, item_bias, mean, prediction
+            _read_only(user), _read_only(item), self._user_vectors(), self.parameters["item_factors"], user_bias, item_bias, mean, prediction
         )
         return prediction
 
@@ -384,6 +384,13 @@ def _grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, 
     most = max(fewest, n_ratings // _BLOCK_RATINGS // _MIN_BLOCKS)
     user_blocks, item_blocks = (min(max(-(-4 * n * width // _BLOCK_BYTES), fewest), most) for n in (n_users, n_items))
     return user_blocks, item_blocks
+
+
+def _read_only(index: np.ndarray) -> np.ndarray:
+    """The array as tables hand theirs over: Numba would compile a loop anew for one that may be written."""
+    view = np.ascontiguousarray(index).view()
+    view.flags.writeable = False
+    return view
 
 
 def _penalties(counts: np.ndarray, l2: float, power: float) -> np.ndarray:

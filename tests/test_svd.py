@@ -1,0 +1,119 @@
+"""What is particular to the factorizations; what all models share is in test_models.py, the loops in test_kernels.py."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from nnmf import SVD, FunkSVD, Ratings, SVDpp
+from nnmf.errors import ConfigError, TrainingError
+from nnmf.svd import SVD_MODELS, _grid
+
+from .conftest import low_rank
+
+MODELS = pytest.mark.parametrize("model_class", SVD_MODELS.values(), ids=SVD_MODELS)
+
+
+@MODELS
+def test_a_noise_free_table_of_low_rank_is_recovered(model_class):
+    train, test = low_rank(n_users=80, n_items=60, n_ratings=4000).split(0.8)
+    settings = {"n_factors": 4, "n_epochs": 400, "learning_rate": 0.03, "l2": 0.0, "init_std": 0.1}
+    model = model_class(**settings).fit(train)
+    assert model.rmse(test) < 0.05 < 10 * model.rmse(train) + 0.05
+    assert np.std(test.rating) > 0.5
+
+
+@MODELS
+@pytest.mark.parametrize("n_threads", [2, 3])
+def test_the_number_of_threads_changes_nothing(model_class, n_threads):
+    train = low_rank(n_users=700, n_items=300, n_ratings=70_000, noise=0.3)
+    assert _grid(700, 300, 16, 70_000) == (4, 4)
+    one, many = (model_class(n_epochs=3, n_factors=8, n_threads=n).fit(train) for n in (1, n_threads))
+    for name, array in one.parameters.items():
+        assert np.array_equal(array, many.parameters[name]), name
+    assert [r.train_rmse for r in one.history] == [r.train_rmse for r in many.history]
+
+
+def test_predictions_are_the_docstring_s_formulas(small):
+    user, item = small.user[:50], small.item[:50]
+    settings = {"n_factors": 3, "n_epochs": 5, "init_std": 0.3}
+    funk = FunkSVD(**settings).fit(small)
+    assert funk.user_factors.shape == (60, 3) and funk.item_factors.shape == (40, 3)
+    assert funk.predict_index(user, item) == pytest.approx((funk.user_factors[user] * funk.item_factors[item]).sum(1), abs=1e-5)
+    svd = SVD(**settings).fit(small)
+    biases = svd.global_mean + svd.user_bias[user] + svd.item_bias[item]
+    expected = biases + (svd.user_factors[user] * svd.item_factors[item]).sum(1)
+    assert svd.predict_index(user, item) == pytest.approx(expected, abs=1e-5)
+    svdpp = SVDpp(**settings).fit(small)
+    for n in range(5):
+        rated = small.item[small.user == user[n]]
+        vector = svdpp.user_factors[user[n]] + svdpp.implicit_factors[rated].sum(0) / np.sqrt(len(rated))
+        bias = svdpp.global_mean + svdpp.user_bias[user[n]] + svdpp.item_bias[item[n]]
+        assert svdpp.predict_index(user, item)[n] == pytest.approx(bias + vector @ svdpp.item_factors[item[n]], abs=1e-4)
+
+
+def test_cold_start_is_answered_by_the_known_side_s_bias(small):
+    model = SVD(n_epochs=3).fit(small)
+    ids = small.users.ids[0], small.items.ids[1]
+    found = model.predict([ids[0], 999, 999], [999, ids[1], 999], clip=False)
+    mean = model.global_mean
+    assert found == pytest.approx([mean + model.user_bias[0], mean + model.item_bias[1], mean], abs=1e-5)
+
+
+@MODELS
+def test_zero_initial_factors_are_refused_with_the_reason(model_class, small):
+    with pytest.raises(ConfigError, match="each step is zero too .* could never learn"):
+        model_class(init_std=0).fit(small)
+
+
+@MODELS
+def test_diverging_training_stops_with_a_sentence(model_class, small):
+    with pytest.raises(TrainingError, match=r"diverged in epoch \d+: .*lower learning_rate \(5\)\."):
+        model_class(learning_rate=5, n_epochs=200).fit(small)
+
+
+@MODELS
+def test_tables_of_one(model_class):
+    for users, items in (([1], [1]), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [1, 1, 1])):
+        ratings = np.arange(3.0, 3.0 + len(users))
+        table = Ratings.from_arrays(users, items, ratings)
+        model = model_class(n_epochs=50).fit(table)
+        assert np.isfinite(model.predict_index(table.user, table.item)).all()
+        assert model.history[-1].train_rmse < np.std(ratings) + 0.1
+
+
+@MODELS
+def test_ids_that_no_rating_uses(model_class, small):
+    """A table whose maps hold more than its ratings do."""
+    part = small.take(small.user < 30)
+    model = model_class(n_epochs=3).fit(part)
+    assert np.isfinite(model.predict_index(np.array([59], np.int32), np.array([3], np.int32))).all()
+
+
+@MODELS
+def test_a_scale_of_0_to_100(model_class):
+    table = low_rank(n_ratings=2000, noise=0.1)
+    wide = Ratings.from_arrays(table.user, table.item, (table.rating - table.rating.min()) * 15)
+    train, test = wide.split(0.8)
+    model = model_class(n_factors=4, n_epochs=60, learning_rate=0.002, l2=0.01).fit(train)
+    assert 1.0 < model.rmse(test) < 0.8 * np.std(test.rating)
+    assert model.predict(train.users.ids, train.items.ids[0]).max() <= train.rating.max()
+
+
+def test_settings_of_networks_are_refused():
+    with pytest.raises(ConfigError, match="batch_size: svd has no such setting"):
+        SVD(batch_size=3)
+    with pytest.raises(ConfigError, match="bias_l2: funk_svd has no such setting"):
+        FunkSVD(bias_l2=3)
+
+
+def test_factorizations_do_without_mxnet():
+    code = "import sys; from nnmf import SVD, Ratings; assert 'mxnet' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("model_class", "low", "high"), [(FunkSVD, 0.905, 0.935), (SVD, 0.905, 0.930), (SVDpp, 0.900, 0.925)])
+def test_accuracy_on_u1(u1, model_class, low, high):
+    """Surprise's defaults: SVD .951, SVDpp .933."""
+    assert low < model_class().fit(u1[0]).rmse(u1[1]) < high
