@@ -69,6 +69,7 @@ class RunFolder:
                 raise TypeError
         except (OSError, ValueError, KeyError, TypeError):
             raise DataError(f"{path / _CONFIG}: is missing or damaged, so the run cannot be resumed.") from None
+        store.sweep(path)
         store.write_text(path / _CONFIG, json.dumps({**settings, **model.config.to_dict()}, indent=1) + "\n")
         # A crash can fall between an epoch's checkpoint and its line.
         store.write_text(path / _METRICS, "".join(_line(result) for result in model.history))

@@ -13,6 +13,8 @@ from .errors import DataError
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
+# Start of the names under which files are written before they are whole.
+_ASIDE = ".nnmf-part."
 
 #: writes one file at the path it is given
 Writer = Callable[[Path], None]
@@ -33,7 +35,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_file(path: Path, write: Writer) -> None:
     """Let ``write`` make a file under a temporary name of the same ending, flush it to disk and rename it into place."""
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = path.with_name(f"{_ASIDE}{os.getpid()}.{path.name}")
     try:
         try:
             write(aside)
@@ -83,8 +85,15 @@ def commit(folder: Path, files: dict[str, Writer], keep: Iterable[str], content:
         (folder / name).unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-written."""
+    for path in folder.glob(f"{_ASIDE}*"):
+        path.unlink(missing_ok=True)
+
+
 def clear(folder: Path) -> None:
     """Remove the state a folder holds, and nothing else."""
+    sweep(folder)
     for name in [*_entries(folder), MANIFEST]:
         (folder / name).unlink(missing_ok=True)
 

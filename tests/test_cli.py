@@ -235,3 +235,84 @@ def test_ctrl_c_ends_at_once_and_keeps_what_was_finished(file, tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["ended"] == "interrupted"
     assert summary["epochs"] == len(metrics.read_text().splitlines()) >= 3
+
+
+def test_a_factorization_by_the_same_command(file, capsys, tmp_path):
+    code, out, err = run(capsys, train_main, "--model", "svd", "--dataset", file, "--n-epochs", 3, "--output", "run")
+    assert code == 0, err
+    assert out.splitlines()[3].split()[0] == "svd"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["n_factors"] == 64
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+    for flags, message in (
+        (["--model", "als"], "model: got 'als' instead of one of ['funk_svd', 'network', 'svd', 'svdpp']"),
+        (["--model", "svd", "--network", "plain"], "network: svd is no network"),
+        (["--model", "svd", "--batch-size", 9], "batch_size: svd has no such setting"),
+    ):
+        code, _, err = run(capsys, train_main, "--dataset", file, *flags)
+        assert code == 2 and message in err
+
+
+@pytest.mark.parametrize("model", [["--network", "dropout_mlp", "--hidden-units", "4"], ["--model", "svdpp"]])
+def test_a_run_killed_at_any_moment_goes_on_as_if_it_never_stopped(file, capsys, tmp_path, model):
+    command = [*model, "--dataset", file, "--n-factors", 3, "--n-epochs", 30, "--seed", 7]
+    if "--network" in model:
+        command += ["--batch-size", 50, "--ctx", "cpu"]
+    assert run(capsys, train_main, *command, "--output", "whole")[0] == 0
+    process = None
+    lengths = []
+    rng = np.random.default_rng(0)
+    for attempt in range(6):
+        flags = ["--resume", "run"] if attempt else [*map(str, command), "--output", "run"]
+        process = subprocess.Popen([sys.executable, "-m", "nnmf.train", *flags], cwd=tmp_path, stderr=subprocess.PIPE)
+        wanted = (lengths[-1] if lengths else 0) + int(rng.integers(1, 4))
+        while process.poll() is None:
+            try:
+                if len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) >= wanted:
+                    time.sleep(rng.uniform(0, 0.01))
+                    break
+            except OSError:
+                pass
+        process.kill()
+        process.communicate()
+        # Whatever the moment, the last complete checkpoint can be used.
+        from nnmf import load_checkpoint
+
+        lengths.append(len(load_checkpoint(tmp_path / "run").history))
+    assert lengths == sorted(lengths) and lengths[0] >= 1
+    if lengths[-1] < 30:
+        code, out, err = run(capsys, train_main, "--resume", "run")
+        assert code == 0, err
+        assert "Going on after epoch" in err
+
+    def curve(folder):
+        lines = (tmp_path / folder / "metrics.jsonl").read_text().splitlines()
+        return [(line["epoch"], line["train_rmse"], line["valid_rmse"]) for line in map(json.loads, lines)]
+
+    assert curve("run") == curve("whole")
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+    whole, resumed = (
+        {name: entry for name, entry in json.loads((tmp_path / folder / "manifest.json").read_text())["files"].items()}
+        for folder in ("whole", "run")
+    )
+    assert resumed == whole  # the same files with the same checksums: parameters and state bit for bit
+
+
+def test_what_may_not_change_when_a_run_is_resumed(file, capsys, tmp_path):
+    assert run(capsys, train_main, "--model", "svd", "--dataset", file, "--n-epochs", 2, "--output", "run")[0] == 0
+    for flags, code, message in (
+        (["--resume", "run", "--seed", 3], 2, "seed: cannot change when a run is resumed"),
+        (["--resume", "run", "--output", "x"], 2, "output: cannot change"),
+        (["--resume", "run"], 2, "its 2 epochs are all trained; ask for more with --n-epochs"),
+        (["--resume", "nowhere"], 1, "nowhere: no such folder"),
+    ):
+        found, _, err = run(capsys, train_main, *flags)
+        assert found == code and message in err, err
+    assert run(capsys, train_main, "--resume", "run", "--n-epochs", 4)[0] == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 4
+    with file.open("a") as lines:
+        lines.write("70\t80\t3\t9\n")
+    code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
+    assert code == 1 and "is not the table that training began with" in err
+    (tmp_path / "run" / "config.json").write_text("{}")
+    code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
+    assert code == 1 and "is missing or damaged" in err

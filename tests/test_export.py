@@ -85,7 +85,7 @@ def neumf():
     hidden = S.concat(embedding("user", 6, "user_mlp"), embedding("item", 5, "item_mlp"), dim=1)
     for n in (16, 8):
         hidden = S.FullyConnected(hidden, num_hidden=n, no_bias=n == 16, name=f"layer{n}")
-        hidden = S.BatchNorm(hidden, fix_gamma=n == 16, eps=2e-4, name=f"norm{n}")
+        hidden = S.BatchNorm(hidden, **({} if n == 16 else {"fix_gamma": False, "eps": 2e-4}), name=f"norm{n}")
         hidden = S.Dropout(S.Activation(hidden, act_type="relu"), p=0.3)
     both = S.concat(embedding("user") * embedding("item"), hidden, dim=1)
     biases = [S.reshape(embedding(side, 1, f"{side}_bias"), shape=(-1,)) for side in ("user", "item")]
@@ -102,7 +102,9 @@ def test_each_network_answers_as_in_mxnet(name, tmp_path):
 
 @needs_onnx
 def test_a_network_of_one_s_own_answers_as_in_mxnet(tmp_path):
-    check(neumf(), tmp_path / "model.onnx")
+    parameters = check(neumf(), tmp_path / "model.onnx")
+    tables = {tensor.name for tensor in pytest.importorskip("onnx").load(tmp_path / "model.onnx").graph.initializer}
+    assert parameters.keys() - tables == {"norm16_gamma"}  # fixed, so not of use
 
 
 # One line an operator, on u and i of shape (batch, 4); what is left is summed to a rating.
@@ -125,9 +127,12 @@ OPERATORS = {
         S.broadcast_mul(S.broadcast_sub(u, S.slice_axis(i, axis=1, begin=0, end=1)), i), S.full((1,), 2.5)
     ),
     "reduce": lambda S, u, i: (
-        S.broadcast_add(u, S.mean(i, axis=-1, keepdims=True) + S.max(u, axis=0, exclude=True, keepdims=True))
+        S.broadcast_add(u, S.mean(i, axis=-1, keepdims=True) + S.max(u, axis=-2, exclude=True, keepdims=True))
     ),
     "reduce all of a table": lambda S, u, i: S.broadcast_add(u, S.sum(S.Variable("table", shape=(3, 2)))),
+    "reduce, then multiply": lambda S, u, i: S.dot(
+        S.sum(S.reshape(u * i, (0, 2, 2)), axis=1), S.Variable("table", shape=(2, 3))
+    ),
     "min of two axes": lambda S, u, i: S.broadcast_mul(
         u, S.expand_dims(S.min(S.reshape(i, (0, 2, 2)), axis=(1, 2)), axis=1)
     ),

@@ -156,9 +156,9 @@ def test_what_cannot_be_ranked_is_an_error():
     with pytest.raises(DataError, match="item_order: expected each of 0"):
         top_n(one, one, 1, item_order=[0, 0, 1])
     for name in ("users", "allowed", "excluded"):
-        with pytest.raises(DataError, match="index (3|-1) lies outside"):
+        with pytest.raises(DataError, match=r"index (3|-1) lies outside"):
             top_n(one, one, 1, **{name: [0, 3]})
-        with pytest.raises(DataError, match="index (3|-1) lies outside"):
+        with pytest.raises(DataError, match=r"index (3|-1) lies outside"):
             top_n(one, one, 1, **{name: [-1]})
 
 

@@ -1,0 +1,123 @@
+"""Top-N lists for every user: `nnmf.ranking.top_n` against implicit's `recommend` on the same factors, in alternating runs.
+
+    python scripts/benchmark_ranking.py [--runs 5] [--implicit-python PYTHON] [--readme README.md]
+
+PYTHON is an interpreter that has implicit (default: this one). Each run is a process of its own, so that its peak of memory
+is its own; what is timed is the second call, after a small one that compiles and starts threads. implicit runs with
+OPENBLAS_NUM_THREADS=1, as it asks for; it is slower without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from compare_networks import put_between
+
+LOAD = """
+import json, resource, sys, time
+import numpy as np
+folder, n, with_seen = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "seen"
+user_factors, item_factors = np.load(folder + "/user_factors.npy"), np.load(folder + "/item_factors.npy")
+indptr, item = np.load(folder + "/indptr.npy"), np.load(folder + "/item.npy")
+users = np.arange(len(user_factors))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+"""
+OURS = """
+from nnmf.ranking import UserItems, top_n
+seen = UserItems(indptr, item) if with_seen else None
+def lists(users):
+    return top_n(user_factors, item_factors, n, users=users, seen=seen)[0]
+"""
+THEIRS = """
+from scipy.sparse import csr_matrix
+from implicit.cpu.als import AlternatingLeastSquares
+model = AlternatingLeastSquares(factors=user_factors.shape[1])
+model.user_factors, model.item_factors = user_factors, item_factors
+shape = len(user_factors), len(item_factors)
+seen = csr_matrix((np.ones(len(item), np.float32), item, indptr), shape=shape) if with_seen else None
+def lists(users):
+    rows = None if seen is None else seen if len(users) == len(user_factors) else seen[users]
+    return model.recommend(users, rows, N=n, filter_already_liked_items=with_seen)[0]
+"""
+TIME = """
+lists(users[:100])
+before, start, busy = peak(), time.perf_counter(), time.process_time()
+found = lists(users)
+seconds, busy = time.perf_counter() - start, time.process_time() - busy
+np.save(folder + "/" + sys.argv[4] + ".npy", found)
+print(json.dumps({"seconds": seconds, "cpu_seconds": busy, "peak": peak(), "above": peak() - before}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n-users", type=int, default=70_000)
+    parser.add_argument("--n-items", type=int, default=10_000)
+    parser.add_argument("--n-factors", type=int, default=64)
+    parser.add_argument("--n-seen", type=int, default=10_000_000, help="pairs left out of the lists")
+    parser.add_argument("--top", type=int, default=10)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--implicit-python", default=sys.executable)
+    parser.add_argument("--readme", type=Path, help="write the table between the markers <!-- ranking --> of this file")
+    args = parser.parse_args()
+
+    # A process of each: the interpreter, what it runs, and what is set around it.
+    sides = {
+        "nnmf": (sys.executable, LOAD + OURS + TIME, {}),
+        "implicit": (args.implicit_python, LOAD + THEIRS + TIME, {"OPENBLAS_NUM_THREADS": "1"}),
+    }
+    lines = [
+        "| lists | package | median s | all runs | CPU s | peak MB | MB above the model | equal places |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder), args)
+        for kind in ("all", "seen"):
+            runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+            for _ in range(args.runs):
+                for side, (python, code, environment) in sides.items():
+                    command = [python, "-W", "ignore", "-c", code, folder, str(args.top), kind, side]
+                    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+                    if done.returncode:
+                        sys.exit(f"{side} failed:\n{done.stderr}")
+                    runs[side].append(json.loads(done.stdout.splitlines()[-1]))
+            ours, theirs = (np.load(f"{folder}/{side}.npy") for side in sides)
+            for side in sides:
+                of = {name: [run[name] for run in runs[side]] for name in runs[side][0]}
+                seconds = ", ".join(f"{value:.2f}" for value in of["seconds"])
+                lines.append(
+                    f"| {'all items' if kind == 'all' else 'unseen items'} | {side} | {median(of['seconds']):.2f} | {seconds} "
+                    f"| {median(of['cpu_seconds']):.2f} | {max(of['peak']):.0f} | {max(of['above']):.0f} "
+                    f"| {(ours == theirs).mean():.4%} |"
+                )
+    head = f"Top {args.top} of {args.n_users} users x {args.n_items} items, {args.n_factors} factors, {args.n_seen} pairs seen, "
+    text = head + f"{os.cpu_count()} cores, {args.runs} alternating runs.\n\n" + "\n".join(lines) + "\n"
+    print(text)
+    if args.readme:
+        put_between(args.readme, "ranking", text)
+
+
+def make_model(folder: Path, args: argparse.Namespace) -> None:
+    """Normal factors and evenly drawn seen pairs, saved where both sides load them."""
+    from nnmf.ranking import UserItems
+
+    rng = np.random.default_rng(0)
+    for name, n_rows in (("user", args.n_users), ("item", args.n_items)):
+        np.save(folder / f"{name}_factors.npy", rng.standard_normal((n_rows, args.n_factors), dtype=np.float32))
+    user, item = (rng.integers(0, size, args.n_seen, dtype=np.int32) for size in (args.n_users, args.n_items))
+    seen = UserItems.of(user, item, args.n_users)
+    np.save(folder / "indptr.npy", seen.indptr)
+    np.save(folder / "item.npy", seen.item)
+
+
+if __name__ == "__main__":
+    main()
