@@ -7,6 +7,7 @@ Rows of factors are `padded(n_factors)` floats wide; the padding starts at zero 
 
 Indices are not checked in the loops: `count_ratings` refuses what lies outside the tables.
 """
+
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,7 +50,10 @@ def _row(context, builder, table_type, table, row):
 
 def _vectors(builder, width, *rows):
     """Loop over the vectors of equally wide rows: yields pointers to the current vector of each row."""
-    with cgutils.for_range_slice(builder, ir.Constant(width.type, 0), width, ir.Constant(width.type, LANES)) as (start, _):
+    with cgutils.for_range_slice(builder, ir.Constant(width.type, 0), width, ir.Constant(width.type, LANES)) as (
+        start,
+        _,
+    ):
         yield [builder.bitcast(builder.gep(row, [start]), _VECTOR.as_pointer()) for row in rows]
 
 
@@ -66,6 +70,7 @@ def _blend(builder, keep, old, gain, other):
 @intrinsic
 def _dot(typing, a, row_a, b, row_b):
     """a[row_a] . b[row_b]"""
+
     def build(context, builder, signature, args):
         pointer_a, width = _row(context, builder, a, args[0], args[1])
         pointer_b, _ = _row(context, builder, b, args[2], args[3])
@@ -76,12 +81,14 @@ def _dot(typing, a, row_a, b, row_b):
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
         add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32")
         return builder.call(add, [ir.Constant(ir.FloatType(), 0.0), builder.load(total)], fastmath=["reassoc"])
+
     return types.float32(a, types.uint64, b, types.uint64), build
 
 
 @intrinsic
 def _step(typing, a, row_a, b, row_b, keep_a, gain_a, keep_b, gain_b):
     """a[row_a], b[row_b] = keep_a a[row_a] + gain_a b[row_b],  keep_b b[row_b] + gain_b a[row_a]: both from the old values."""
+
     def build(context, builder, signature, args):
         pointer_a, width = _row(context, builder, a, args[0], args[1])
         pointer_b, _ = _row(context, builder, b, args[2], args[3])
@@ -91,19 +98,24 @@ def _step(typing, a, row_a, b, row_b, keep_a, gain_a, keep_b, gain_b):
             builder.store(_blend(builder, keep_a, old_a, gain_a, old_b), at_a, align=4)
             builder.store(_blend(builder, keep_b, old_b, gain_b, old_a), at_b, align=4)
         return context.get_dummy_value()
+
     return types.void(a, types.uint64, b, types.uint64, *[types.float32] * 4), build
 
 
 @intrinsic
 def _add(typing, a, row_a, b, row_b, keep, gain):
     """a[row_a] = keep a[row_a] + gain b[row_b]"""
+
     def build(context, builder, signature, args):
         pointer_a, width = _row(context, builder, a, args[0], args[1])
         pointer_b, _ = _row(context, builder, b, args[2], args[3])
         keep, gain = _splat(builder, args[4]), _splat(builder, args[5])
         for at_a, at_b in _vectors(builder, width, pointer_a, pointer_b):
-            builder.store(_blend(builder, keep, builder.load(at_a, align=4), gain, builder.load(at_b, align=4)), at_a, align=4)
+            builder.store(
+                _blend(builder, keep, builder.load(at_a, align=4), gain, builder.load(at_b, align=4)), at_a, align=4
+            )
         return context.get_dummy_value()
+
     return types.void(a, types.uint64, b, types.uint64, types.float32, types.float32), build
 
 
@@ -134,7 +146,7 @@ def _ranges(edges, n_rows):
     """The range in which each row lies: int32 array of shape (n_rows,)."""
     ranges = np.empty(n_rows, np.int32)
     for b in range(edges.shape[0] - 1):
-        ranges[edges[b]:edges[b + 1]] = b
+        ranges[edges[b] : edges[b + 1]] = b
     return ranges
 
 
@@ -147,7 +159,9 @@ def _block_starts(user, item, user_range, item_range, n_user_blocks, n_item_bloc
 
 
 @_compiled
-def _scatter(user, item, rating, user_range, item_range, n_item_blocks, low, high, starts, seed, out_user, out_item, out_rating):
+def _scatter(
+    user, item, rating, user_range, item_range, n_item_blocks, low, high, starts, seed, out_user, out_item, out_rating
+):
     """Copies the ratings of the user ranges low..high-1 to their blocks, then shuffles each block (Fisher-Yates, xorshift64*)."""
     fill = starts.copy()
     for n in range(user.shape[0]):
@@ -187,7 +201,9 @@ def lay_out(user, item, rating, user_edges, item_edges, seed: int, n_threads: in
     cuts = [0, *np.minimum(cuts, n_user_blocks), n_user_blocks]
 
     def part(t):
-        _scatter(user, item, rating, user_range, item_range, n_item_blocks, cuts[t], cuts[t + 1], starts, seed, *columns)
+        _scatter(
+            user, item, rating, user_range, item_range, n_item_blocks, cuts[t], cuts[t + 1], starts, seed, *columns
+        )
 
     if n_threads == 1:
         part(0)
@@ -211,7 +227,9 @@ def draw_order(n_user_blocks: int, n_item_blocks: int, rng: np.random.Generator)
     return (users[longer] * n_item_blocks + items).ravel().astype(np.int32)
 
 
-def run_blocks(train, order: np.ndarray, n_item_blocks: int, starts: np.ndarray, pool, n_threads: int, *arguments) -> float:
+def run_blocks(
+    train, order: np.ndarray, n_item_blocks: int, starts: np.ndarray, pool, n_threads: int, *arguments
+) -> float:
     """One epoch: `train(blocks, starts, errors, *arguments)` on every block, by `n_threads` threads (`pool` lends all but the caller's).
 
     A block starts once every earlier block of `order` that shares its users or its items is done. So each row sees its ratings in
@@ -223,7 +241,9 @@ def run_blocks(train, order: np.ndarray, n_item_blocks: int, starts: np.ndarray,
     if n_threads == 1:
         train(order, starts, errors, *arguments)
         return float(errors.sum())
-    waiting = [(block, block // n_item_blocks, ~(block % n_item_blocks)) for block in order.tolist()]  # ~ tells items from users
+    waiting = [
+        (block, block // n_item_blocks, ~(block % n_item_blocks)) for block in order.tolist()
+    ]  # ~ tells items from users
     busy, changed = set(), threading.Condition()
 
     def take():
@@ -257,7 +277,9 @@ def run_blocks(train, order: np.ndarray, n_item_blocks: int, starts: np.ndarray,
 
 # ---- one epoch -----------------------------------------------------------------------------------------------------------------
 @_compiled
-def train_funk(blocks, starts, errors, user, item, rating, user_factors, item_factors, learning_rate, user_l2, item_l2) -> None:
+def train_funk(
+    blocks, starts, errors, user, item, rating, user_factors, item_factors, learning_rate, user_l2, item_l2
+) -> None:
     """Funk SVD on the given blocks, one rating r of user u and item i after another:
 
         e    = r - p_u . q_i
@@ -276,13 +298,30 @@ def train_funk(blocks, starts, errors, user, item, rating, user_factors, item_fa
             u, i = np.uint64(user[n]), np.uint64(item[n])
             e = rating[n] - _dot(user_factors, u, item_factors, i)
             squared += e * e
-            _step(user_factors, u, item_factors, i, one - rate * user_l2[u], rate * e, one - rate * item_l2[i], rate * e)
+            _step(
+                user_factors, u, item_factors, i, one - rate * user_l2[u], rate * e, one - rate * item_l2[i], rate * e
+            )
         errors[block] = squared
 
 
 @_compiled
-def train_svd(blocks, starts, errors, user, item, rating, user_factors, item_factors, user_bias, item_bias, global_mean,
-              learning_rate, user_l2, item_l2, bias_l2) -> None:
+def train_svd(
+    blocks,
+    starts,
+    errors,
+    user,
+    item,
+    rating,
+    user_factors,
+    item_factors,
+    user_bias,
+    item_bias,
+    global_mean,
+    learning_rate,
+    user_l2,
+    item_l2,
+    bias_l2,
+) -> None:
     """Biased SVD on the given blocks:
 
         e    = r - (mu + b_u + b_i + p_u . q_i)
@@ -308,8 +347,23 @@ def train_svd(blocks, starts, errors, user, item, rating, user_factors, item_fac
 
 
 @_compiled
-def train_svdpp(users, starts, errors, item, rating, user_factors, item_factors, implicit_factors, user_bias, item_bias, global_mean,
-                learning_rate, user_l2, item_l2, bias_l2) -> None:
+def train_svdpp(
+    users,
+    starts,
+    errors,
+    item,
+    rating,
+    user_factors,
+    item_factors,
+    implicit_factors,
+    user_bias,
+    item_bias,
+    global_mean,
+    learning_rate,
+    user_l2,
+    item_l2,
+    bias_l2,
+) -> None:
     """SVD++ on all ratings of the given users, one user after another:
 
         x_u  = p_u + z_u,  z_u = |N(u)|^-1/2 sum of y_j over the items j in N(u) that u has rated

@@ -11,12 +11,13 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from . import loop, metrics, saving, store
+from . import __version__, loop, metrics, saving, store
 from .callbacks import Callback, EpochResult
 from .config import TrainConfig
 from .data import Ratings
 from .errors import ConfigError, DataError, one_of
 from .ids import UNKNOWN
+from .onnx_graph import ExportedIds
 
 _Self = TypeVar("_Self", bound="Model")
 #: Called now and then within an epoch with the ratings done and a function that tells their RMSE so far.
@@ -103,6 +104,10 @@ class Model(ABC):
         """Let go of what `_begin` made for training alone."""
         return
 
+    @abstractmethod
+    def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
+        """Write the ONNX file."""
+
     # -- training ----------------------------------------------------------------------------------------------------
     def fit(
         self: _Self,
@@ -185,6 +190,25 @@ class Model(ABC):
         """Go back to the parameters of the best epoch."""
         if self._best:
             self.parameters, self._best = self._best, {}
+
+    def export_onnx(self, path: str | os.PathLike[str], *, ids: bool = True) -> None:
+        """Write the model as an ONNX file, which runs without MXNet; needs the package onnx.
+
+        Args:
+            path: the file to write; it is whole or not there.
+            ids: take ``user_id`` and ``item_id`` as they stand in the table and answer ``rating`` as `predict` does, unknown
+                ids and clipping included; False: take the indices ``user`` and ``item``, unclipped.
+
+        Raises:
+            ConfigError: an operator of a network of one's own that has no translation, or over 2 GB of parameters.
+            BackendError: onnx is not installed.
+            DataError: the file cannot be written.
+        """
+        wrap = None
+        if ids:
+            wrap = ExportedIds(self.users, self.items, *self._means(), self.global_mean, self.scale)
+        metadata = {"nnmf": __version__, "kind": self.kind, **{k: str(v) for k, v in self._content().items()}}
+        self._export(Path(path), wrap, metadata)
 
     # -- predicting --------------------------------------------------------------------------------------------------
     @property

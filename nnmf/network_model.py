@@ -14,9 +14,11 @@ from . import _mxnet
 from .config import TrainConfig
 from .data import Ratings
 from .eval_metrics import RMSE
+from .export import export_onnx
 from .iterator import DataIter
 from .model import Model, Tick
 from .networks import build_network, find_network, label_name, network_settings
+from .onnx_graph import ExportedIds
 from .store import Writer
 
 mx: Any = _mxnet.load()
@@ -184,6 +186,9 @@ class NetworkModel(Model):
             inputs["item"][:] = item[rows]
             answer[rows] = executor.forward(is_train=False)[0].asnumpy().reshape(n_rows)
         return answer
+
+    def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
+        export_onnx(self.symbol, self.parameters, path, ids=ids, metadata=metadata)
 
     def _state(self) -> dict[str, Any]:
         return {name: momentum for name, momentum in self._momentum.items() if momentum is not None}

@@ -14,7 +14,9 @@ from . import _kernels
 from .config import TrainConfig
 from .data import Ratings
 from .errors import ConfigError
+from .export import export_factors_onnx
 from .model import Model, Tick
+from .onnx_graph import ExportedIds
 from .store import Writer
 
 # Bytes of either side's factor rows that a block may touch, so that both sides' stay in a core's second-level cache.
@@ -138,20 +140,23 @@ class _Factorization(Model):
     # -- predicting --------------------------------------------------------------------------------------------------
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         prediction = np.empty(len(user), np.float32)
-        user_bias, item_bias = (
-            self.parameters.get(f"{side}_bias", np.zeros(n, np.float32))
-            for side, n in (("user", self.n_users), ("item", self.n_items))
-        )
-        mean = self.global_mean if "user_bias" in self.parameters else 0.0
-        _kernels.predict(
-            _read_only(user), _read_only(item), self._user_vectors(), self.parameters["item_factors"], user_bias, item_bias, mean, prediction
-        )
+        _kernels.predict(_read_only(user), _read_only(item), *self._linear(), prediction)
         return prediction
+
+    def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """(user vectors, item vectors, user bias, item bias, mean): the prediction is their sum and dot product."""
+        no_bias = np.zeros(self.n_users, np.float32), np.zeros(self.n_items, np.float32)
+        return self._user_vectors(), self.parameters["item_factors"], *no_bias, 0.0
 
     def _user_vectors(self) -> np.ndarray:
         """The vectors that stand for the users in a prediction: float32 array of shape (n_users, width)."""
         table: np.ndarray = self.parameters["user_factors"]
         return table
+
+    def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
+        users, items, user_bias, item_bias, mean = self._linear()
+        narrow = (table[:, : self.n_factors] for table in (users, items))
+        export_factors_onnx(*narrow, user_bias, item_bias, mean, path, ids=ids, metadata=metadata)
 
     # -- saving ------------------------------------------------------------------------------------------------------
     def _files(self) -> dict[str, Writer]:
@@ -309,6 +314,10 @@ class SVD(_Factorization):
     def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
         tables = (self.parameters["user_factors"], self.parameters["item_factors"])
         return self._run_blocks(_kernels.train_svd, rng, *tables, *self._arguments(learning_rate))
+
+    def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        biases = self.user_bias, self.item_bias
+        return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean
 
     def _means(self) -> tuple[np.ndarray, np.ndarray]:
         mean = np.float32(self.global_mean)

@@ -21,6 +21,18 @@ from statistics import median
 import numpy as np
 from compare_networks import put_between
 
+MAKE = """
+import sys
+import numpy as np
+from nnmf.ranking import UserItems
+folder, (n_users, n_items, n_factors, n_seen) = sys.argv[1], map(int, sys.argv[2:])
+rng = np.random.default_rng(0)
+for name, n_rows in (("user", n_users), ("item", n_items)):
+    np.save(f"{folder}/{name}_factors.npy", rng.standard_normal((n_rows, n_factors), dtype=np.float32))
+seen = UserItems.of(*(rng.integers(0, size, n_seen, dtype=np.int32) for size in (n_users, n_items)), n_users)
+np.save(folder + "/indptr.npy", seen.indptr)
+np.save(folder + "/item.npy", seen.item)
+"""
 LOAD = """
 import json, resource, sys, time
 import numpy as np
@@ -80,7 +92,9 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as folder:
-        make_model(Path(folder), args)
+        # Elsewhere, for a process starts out with its parent's peak of memory.
+        sizes = [str(size) for size in (args.n_users, args.n_items, args.n_factors, args.n_seen)]
+        subprocess.run([sys.executable, "-c", MAKE, folder, *sizes], check=True)
         for kind in ("all", "seen"):
             runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
             for _ in range(args.runs):
@@ -104,19 +118,6 @@ def main() -> None:
     print(text)
     if args.readme:
         put_between(args.readme, "ranking", text)
-
-
-def make_model(folder: Path, args: argparse.Namespace) -> None:
-    """Normal factors and evenly drawn seen pairs, saved where both sides load them."""
-    from nnmf.ranking import UserItems
-
-    rng = np.random.default_rng(0)
-    for name, n_rows in (("user", args.n_users), ("item", args.n_items)):
-        np.save(folder / f"{name}_factors.npy", rng.standard_normal((n_rows, args.n_factors), dtype=np.float32))
-    user, item = (rng.integers(0, size, args.n_seen, dtype=np.int32) for size in (args.n_users, args.n_items))
-    seen = UserItems.of(user, item, args.n_users)
-    np.save(folder / "indptr.npy", seen.indptr)
-    np.save(folder / "item.npy", seen.item)
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_never_stopped(file, capsys,
         lengths.append(len(load_checkpoint(tmp_path / "run").history))
     assert lengths == sorted(lengths) and lengths[0] >= 1
     if lengths[-1] < 30:
-        code, out, err = run(capsys, train_main, "--resume", "run")
+        code, _, err = run(capsys, train_main, "--resume", "run")
         assert code == 0, err
         assert "Going on after epoch" in err
 

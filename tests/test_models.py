@@ -16,7 +16,7 @@ from .conftest import low_rank
 
 NAMES = [*NETWORKS, *FACTORIZATIONS]
 SETTINGS = {
-    **dict.fromkeys(FACTORIZATIONS, {"n_factors": 5, "n_epochs": 5, "init_std": 0.1}),
+    **{name: {"n_factors": 5, "n_epochs": 5, "init_std": 0.1} for name in FACTORIZATIONS},
     "plain": {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "learning_rate": 0.2, "ctx": "cpu"},
     "one_layer_mlp": {"n_factors": 5, "hidden_units": 4, "n_epochs": 5, "batch_size": 50, "ctx": "cpu"},
     "dropout_mlp": {"n_factors": 5, "hidden_units": 4, "dropout": 0.2, "n_epochs": 5, "batch_size": 50, "ctx": "cpu"},
@@ -166,7 +166,10 @@ def test_a_kind_from_another_version(trained, tmp_path):
     trained("svd").save(tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
     for change, message in (
-        ({"kind": "transformer", "nnmf": "9.9"}, r"kind 'transformer', which nnmf .* does not know; load it with .*\(9.9\)"),
+        (
+            {"kind": "transformer", "nnmf": "9.9"},
+            r"kind 'transformer', which nnmf .* does not know; load it with .*\(9.9\)",
+        ),
         ({"config": {"n_layers": 3}, "nnmf": "9.9"}, "written by 9.9"),
     ):
         changed = {**manifest, **change}
@@ -176,3 +179,28 @@ def test_a_kind_from_another_version(trained, tmp_path):
         with pytest.raises(DataError, match=message):
             nnmf.load(tmp_path / "model")
     shutil.rmtree(tmp_path / "model")
+
+
+@pytest.mark.parametrize("kind", [int, str])
+def test_the_onnx_file_answers_as_predict_does(name, tables, tmp_path, kind):
+    runtime = pytest.importorskip("onnxruntime")
+    train, _ = tables
+    columns = [
+        [f"id{value}" if kind is str else 7 * int(value) for value in ids.ids[index]]
+        for ids, index in ((train.users, train.user), (train.items, train.item))
+    ]
+    model = nnmf.fit(name, nnmf.Ratings.from_arrays(*columns, train.rating), **SETTINGS[name])
+    unknown = "nobody" if kind is str else -5
+    users, items = (
+        [*columns[0][:300], unknown, columns[0][0], unknown],
+        [*columns[1][:300], columns[1][0], unknown, unknown],
+    )
+    dtype = object if kind is str else np.int64
+    model.export_onnx(tmp_path / "model.onnx")
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (answer,) = session.run(["rating"], {"user_id": np.array(users, dtype), "item_id": np.array(items, dtype)})
+    assert answer == pytest.approx(model.predict(users, items), abs=1e-5)
+    model.export_onnx(tmp_path / "raw.onnx", ids=False)
+    session = runtime.InferenceSession(str(tmp_path / "raw.onnx"), providers=["CPUExecutionProvider"])
+    (answer,) = session.run(["rating"], {"user": train.user.astype(np.int64), "item": train.item.astype(np.int64)})
+    assert answer == pytest.approx(model.predict_index(train.user, train.item), abs=1e-5)

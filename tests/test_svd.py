@@ -40,7 +40,9 @@ def test_predictions_are_the_docstring_s_formulas(small):
     settings = {"n_factors": 3, "n_epochs": 5, "init_std": 0.3}
     funk = FunkSVD(**settings).fit(small)
     assert funk.user_factors.shape == (60, 3) and funk.item_factors.shape == (40, 3)
-    assert funk.predict_index(user, item) == pytest.approx((funk.user_factors[user] * funk.item_factors[item]).sum(1), abs=1e-5)
+    assert funk.predict_index(user, item) == pytest.approx(
+        (funk.user_factors[user] * funk.item_factors[item]).sum(1), abs=1e-5
+    )
     svd = SVD(**settings).fit(small)
     biases = svd.global_mean + svd.user_bias[user] + svd.item_bias[item]
     expected = biases + (svd.user_factors[user] * svd.item_factors[item]).sum(1)
@@ -50,7 +52,9 @@ def test_predictions_are_the_docstring_s_formulas(small):
         rated = small.item[small.user == user[n]]
         vector = svdpp.user_factors[user[n]] + svdpp.implicit_factors[rated].sum(0) / np.sqrt(len(rated))
         bias = svdpp.global_mean + svdpp.user_bias[user[n]] + svdpp.item_bias[item[n]]
-        assert svdpp.predict_index(user, item)[n] == pytest.approx(bias + vector @ svdpp.item_factors[item[n]], abs=1e-4)
+        assert svdpp.predict_index(user, item)[n] == pytest.approx(
+            bias + vector @ svdpp.item_factors[item[n]], abs=1e-4
+        )
 
 
 def test_cold_start_is_answered_by_the_known_side_s_bias(small):
@@ -63,7 +67,7 @@ def test_cold_start_is_answered_by_the_known_side_s_bias(small):
 
 @MODELS
 def test_zero_initial_factors_are_refused_with_the_reason(model_class, small):
-    with pytest.raises(ConfigError, match="each step is zero too .* could never learn"):
+    with pytest.raises(ConfigError, match=r"each step is zero too .* could never learn"):
         model_class(init_std=0).fit(small)
 
 
@@ -113,7 +117,9 @@ def test_factorizations_do_without_mxnet():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(("model_class", "low", "high"), [(FunkSVD, 0.905, 0.935), (SVD, 0.905, 0.930), (SVDpp, 0.900, 0.925)])
+@pytest.mark.parametrize(
+    ("model_class", "low", "high"), [(FunkSVD, 0.905, 0.935), (SVD, 0.905, 0.930), (SVDpp, 0.900, 0.925)]
+)
 def test_accuracy_on_u1(u1, model_class, low, high):
     """Surprise's defaults: SVD .951, SVDpp .933."""
     assert low < model_class().fit(u1[0]).rmse(u1[1]) < high
