@@ -1,21 +1,22 @@
 """One-epoch loops of Funk SVD, biased SVD and SVD++ over float32 arrays that the caller owns.
 
-Ratings are laid out once in a grid of blocks (`lay_out`); `run_blocks` trains blocks that share no user and no item at the same time,
-and such that the factors are bit for bit the same for every number of threads. The kernels release the GIL, so plain threads do:
-no threading layer to load, nothing that breaks after a fork.
-Rows of factors are `padded(n_factors)` floats wide; the padding starts at zero and every update keeps it at zero.
+Ratings come block by block as `nnmf._blocks` lays them out. Rows of factors are `padded(n_factors)` floats wide; the padding starts
+at zero and every update keeps it at zero.
 
-Indices are not checked in the loops: `count_ratings` refuses what lies outside the tables.
+The vector operations stand in this file because Numba compiles a cached loop anew only when its own file changes.
 """
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
+# Numba types what follows when it compiles it; to mypy its intrinsics have a signature they are not called with.
+# mypy: disable-error-code="no-untyped-def, call-arg, unreachable"
 
-import numba
+from __future__ import annotations
+
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from ._compiled import compiled
 
 LANES = 16  # floats in the widest vector register (AVX-512); narrower machines split it
 
@@ -23,14 +24,6 @@ LANES = 16  # floats in the widest vector register (AVX-512); narrower machines 
 def padded(n_factors: int) -> int:
     """Width of a row of factors in memory: `n_factors` rounded up to whole vectors."""
     return -(-n_factors // LANES) * LANES
-
-
-def _compiled(function):
-    """`numba.njit`, cached between processes where a folder can be written, compiled anew in each process where none can."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # "cannot cache function: no locator available"
-        return numba.njit(nogil=True)(function)
 
 
 # ---- vector operations on rows -------------------------------------------------------------------------------------------------
@@ -119,164 +112,7 @@ def _add(typing, a, row_a, b, row_b, keep, gain):
     return types.void(a, types.uint64, b, types.uint64, types.float32, types.float32), build
 
 
-# ---- laying ratings out in blocks ----------------------------------------------------------------------------------------------
-@_compiled
-def count_ratings(row: np.ndarray, n_rows: int) -> np.ndarray:
-    """Number of ratings of each user (or item): int32 array of shape (n_rows,). `row`: int32 array of shape (n_ratings,)."""
-    counts = np.zeros(n_rows, np.int32)
-    for n in range(row.shape[0]):
-        if row[n] < 0 or row[n] >= n_rows:
-            raise IndexError("a user or item index lies outside the table")
-        counts[row[n]] += 1
-    return counts
-
-
-def block_edges(counts: np.ndarray, n_blocks: int) -> np.ndarray:
-    """Cuts the rows into `n_blocks` consecutive ranges of about as many ratings: int32 array of shape (n_blocks + 1,).
-
-    Ranges may be empty (a single row may hold more than its share of the ratings).
-    """
-    total = np.cumsum(counts, dtype=np.int64)
-    edges = np.searchsorted(total, np.arange(1, n_blocks) * (total[-1] / n_blocks)) + 1
-    return np.concatenate(([0], np.minimum(edges, len(counts)), [len(counts)])).astype(np.int32)
-
-
-@_compiled
-def _ranges(edges, n_rows):
-    """The range in which each row lies: int32 array of shape (n_rows,)."""
-    ranges = np.empty(n_rows, np.int32)
-    for b in range(edges.shape[0] - 1):
-        ranges[edges[b] : edges[b + 1]] = b
-    return ranges
-
-
-@_compiled
-def _block_starts(user, item, user_range, item_range, n_user_blocks, n_item_blocks):
-    starts = np.zeros(n_user_blocks * n_item_blocks + 1, np.int64)
-    for n in range(user.shape[0]):
-        starts[user_range[user[n]] * n_item_blocks + item_range[item[n]] + 1] += 1
-    return np.cumsum(starts)
-
-
-@_compiled
-def _scatter(
-    user, item, rating, user_range, item_range, n_item_blocks, low, high, starts, seed, out_user, out_item, out_rating
-):
-    """Copies the ratings of the user ranges low..high-1 to their blocks, then shuffles each block (Fisher-Yates, xorshift64*)."""
-    fill = starts.copy()
-    for n in range(user.shape[0]):
-        band = user_range[user[n]]
-        if low <= band < high:
-            block = band * n_item_blocks + item_range[item[n]]
-            at = fill[block]
-            fill[block] = at + 1
-            out_user[at], out_item[at], out_rating[at] = user[n], item[n], rating[n]
-    for block in range(low * n_item_blocks, high * n_item_blocks):
-        state = (np.uint64(seed) + np.uint64(block + 1)) * np.uint64(0x9E3779B97F4A7C15) | np.uint64(1)
-        first = starts[block]
-        for n in range(starts[block + 1] - 1, first, -1):
-            state ^= state >> np.uint64(12)
-            state ^= state << np.uint64(25)
-            state ^= state >> np.uint64(27)
-            draw = (state * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(32)
-            other = first + np.int64((draw * np.uint64(n - first + 1)) >> np.uint64(32))
-            out_user[n], out_user[other] = out_user[other], out_user[n]
-            out_item[n], out_item[other] = out_item[other], out_item[n]
-            out_rating[n], out_rating[other] = out_rating[other], out_rating[n]
-
-
-def lay_out(user, item, rating, user_edges, item_edges, seed: int, n_threads: int = 1):
-    """Copies the rating columns block by block, shuffled within each block.
-
-    user, item: int32 arrays of shape (n_ratings,); rating: float32 array of shape (n_ratings,); edges from `block_edges`.
-    Returns (user, item, rating, starts): block b = user_range * n_item_blocks + item_range holds starts[b] .. starts[b + 1] - 1.
-    One range per user and a single item range (user_edges = arange(n_users + 1)) is the layout that SVD++ needs.
-    The only memory taken is the copy itself (12 bytes a rating) and an int32 for each user and item.
-    """
-    n_user_blocks, n_item_blocks = len(user_edges) - 1, len(item_edges) - 1
-    user_range, item_range = _ranges(user_edges, user_edges[-1]), _ranges(item_edges, item_edges[-1])
-    starts = _block_starts(user, item, user_range, item_range, n_user_blocks, n_item_blocks)
-    columns = np.empty_like(user), np.empty_like(item), np.empty_like(rating)
-    cuts = np.searchsorted(starts[::n_item_blocks], np.arange(1, n_threads) * (len(user) / n_threads))
-    cuts = [0, *np.minimum(cuts, n_user_blocks), n_user_blocks]
-
-    def part(t):
-        _scatter(
-            user, item, rating, user_range, item_range, n_item_blocks, cuts[t], cuts[t + 1], starts, seed, *columns
-        )
-
-    if n_threads == 1:
-        part(0)
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(part, range(n_threads)))
-    return *columns, starts
-
-
-def draw_order(n_user_blocks: int, n_item_blocks: int, rng: np.random.Generator) -> np.ndarray:
-    """A random order of the grid's blocks, int32 array of shape (n_user_blocks * n_item_blocks,), for one epoch.
-
-    It goes through a random Latin rectangle: any min(n_user_blocks, n_item_blocks) blocks counted from a multiple of that number
-    share no user and no item range, so that many threads find work.
-    """
-    users, items = rng.permutation(n_user_blocks), rng.permutation(n_item_blocks)
-    most, least = max(n_user_blocks, n_item_blocks), min(n_user_blocks, n_item_blocks)
-    longer = (rng.permutation(most)[:, None] + np.arange(least)) % most
-    if n_user_blocks < n_item_blocks:
-        return (users * n_item_blocks + items[longer]).ravel().astype(np.int32)
-    return (users[longer] * n_item_blocks + items).ravel().astype(np.int32)
-
-
-def run_blocks(
-    train, order: np.ndarray, n_item_blocks: int, starts: np.ndarray, pool, n_threads: int, *arguments
-) -> float:
-    """One epoch: `train(blocks, starts, errors, *arguments)` on every block, by `n_threads` threads (`pool` lends all but the caller's).
-
-    A block starts once every earlier block of `order` that shares its users or its items is done. So each row sees its ratings in
-    the same order whatever the number of threads and their timing, and no two threads ever touch the same row.
-    Returns the total squared error, each rating's measured just before its own update, added up in the order of the block numbers.
-    pool: a `ThreadPoolExecutor` with n_threads - 1 free workers, or None with one thread.
-    """
-    errors = np.zeros(len(starts) - 1)
-    if n_threads == 1:
-        train(order, starts, errors, *arguments)
-        return float(errors.sum())
-    waiting = [
-        (block, block // n_item_blocks, ~(block % n_item_blocks)) for block in order.tolist()
-    ]  # ~ tells items from users
-    busy, changed = set(), threading.Condition()
-
-    def take():
-        blocked = set(busy)
-        for at, (_, users, items) in enumerate(waiting):
-            if users not in blocked and items not in blocked:
-                busy.update((users, items))
-                return waiting.pop(at)
-            blocked.update((users, items))
-
-    def work():
-        while True:
-            with changed:
-                while (job := take()) is None and waiting:
-                    changed.wait()
-            if job is None:
-                return
-            try:
-                train(np.array(job[:1], np.int32), starts, errors, *arguments)
-            finally:
-                with changed:
-                    busy.difference_update(job[1:])
-                    changed.notify_all()
-
-    others = [pool.submit(work) for _ in range(n_threads - 1)]
-    work()
-    for other in others:
-        other.result()
-    return float(errors.sum())
-
-
-# ---- one epoch -----------------------------------------------------------------------------------------------------------------
-@_compiled
+@compiled
 def train_funk(
     blocks, starts, errors, user, item, rating, user_factors, item_factors, learning_rate, user_l2, item_l2
 ) -> None:
@@ -304,7 +140,7 @@ def train_funk(
         errors[block] = squared
 
 
-@_compiled
+@compiled
 def train_svd(
     blocks,
     starts,
@@ -346,7 +182,7 @@ def train_svd(
         errors[block] = squared
 
 
-@_compiled
+@compiled
 def train_svdpp(
     users,
     starts,
@@ -414,7 +250,7 @@ def train_svdpp(
 
 
 # ---- prediction ----------------------------------------------------------------------------------------------------------------
-@_compiled
+@compiled
 def implicit_user_factors(starts, item, user_factors, implicit_factors) -> np.ndarray:
     """x_u = p_u + |N(u)|^-1/2 sum of y_j: float32 array of shape (n_users, width), with which SVD++ predicts as SVD does."""
     effective = np.zeros_like(user_factors)
@@ -427,7 +263,7 @@ def implicit_user_factors(starts, item, user_factors, implicit_factors) -> np.nd
     return effective
 
 
-@_compiled
+@compiled
 def predict(user, item, user_factors, item_factors, user_bias, item_bias, global_mean, prediction) -> None:
     """prediction[n] = mu + b_u + b_i + p_u . q_i for user[n], item[n]; Funk SVD passes zero biases. All of shape (n,)."""
     mean = np.float32(global_mean)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _kernels
+from . import _blocks, _kernels
 from .config import TrainConfig
 from .data import Ratings
 from .errors import ConfigError
@@ -65,7 +65,7 @@ class _Factorization(Model):
     def _begin(self, train: Ratings) -> None:
         config = self.config
         counts = [
-            _kernels.count_ratings(index, n) for index, n in ((train.user, train.n_users), (train.item, train.n_items))
+            _blocks.count_ratings(index, n) for index, n in ((train.user, train.n_users), (train.item, train.n_items))
         ]
         if not self.parameters:
             self._initialise(train, np.random.default_rng(config.seed))
@@ -108,12 +108,12 @@ class _Factorization(Model):
     def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
         width = self.parameters["user_factors"].shape[1]
         self._grid = _grid(train.n_users, train.n_items, width, len(train))
-        *self._columns, self._starts = _kernels.lay_out(
+        *self._columns, self._starts = _blocks.lay_out(
             train.user,
             train.item,
             train.rating,
-            _kernels.block_edges(counts[0], self._grid[0]),
-            _kernels.block_edges(counts[1], self._grid[1]),
+            _blocks.block_edges(counts[0], self._grid[0]),
+            _blocks.block_edges(counts[1], self._grid[1]),
             self.config.seed,
             self.config.n_threads or 1,
         )
@@ -131,9 +131,9 @@ class _Factorization(Model):
         raise NotImplementedError
 
     def _run_blocks(self, kernel: Any, rng: np.random.Generator, *arguments: Any) -> float:
-        order = _kernels.draw_order(*self._grid, rng)
+        order = _blocks.draw_order(*self._grid, rng)
         n_threads = self.config.n_threads or 1
-        return _kernels.run_blocks(
+        return _blocks.run_blocks(
             kernel, order, self._grid[1], self._starts, self._pool, n_threads, *self._columns, *arguments
         )
 
@@ -155,8 +155,8 @@ class _Factorization(Model):
 
     def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
         users, items, user_bias, item_bias, mean = self._linear()
-        narrow = (table[:, : self.n_factors] for table in (users, items))
-        export_factors_onnx(*narrow, user_bias, item_bias, mean, path, ids=ids, metadata=metadata)
+        users, items = users[:, : self.n_factors], items[:, : self.n_factors]
+        export_factors_onnx(users, items, user_bias, item_bias, mean, path, ids=ids, metadata=metadata)
 
     # -- saving ------------------------------------------------------------------------------------------------------
     def _files(self) -> dict[str, Writer]:
@@ -363,7 +363,7 @@ class SVDpp(SVD):
     def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
         every_user = np.arange(train.n_users + 1, dtype=np.int32)
         all_items = np.array([0, train.n_items], np.int32)
-        _, *self._columns, self._starts = _kernels.lay_out(
+        _, *self._columns, self._starts = _blocks.lay_out(
             train.user, train.item, train.rating, every_user, all_items, self.config.seed
         )
 
