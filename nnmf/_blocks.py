@@ -7,7 +7,9 @@ every number of threads. Indices are not checked in the loops: `count_ratings` r
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 

@@ -20,8 +20,8 @@ from numba.extending import intrinsic  # type: ignore[import-untyped, unused-ign
 from .errors import DataError
 from .ids import UNKNOWN
 
-#: candidates in a tile, and users scored against it at a time: 16 rows of 64 scores stay in the first-level cache
-TILE, GROUP = 64, 16
+#: candidates in a tile, and users scored against it at a time: 16 rows of 32 scores stay in the first-level cache
+TILE, GROUP = 32, 16
 # The part of that whose sums are in registers at a time: 8 vectors of 8 floats hide the latency of a multiply-add, and leave
 # room for what they are made of in the 16 registers of AVX2 (half as many of twice the width are no faster with AVX-512).
 _ROWS, _VECTORS, _LANES = 4, 2, 8

@@ -101,7 +101,7 @@ def top_n(
     answer depends on nothing else: neither on which users are asked together nor on the number of threads. Biases are
     columns: the user's ``[p_u, b_u, 1]`` against the item's ``[q_i, 1, b_i]``.
 
-    Scores of all candidates are found in single precision, 64 items by 16 users at a time, and never stored; those that
+    Scores of all candidates are found in single precision, 32 items by 16 users at a time, and never stored; those that
     could be among the n best within that arithmetic's error are scored again as above. Needed besides the factors and
     the answer: one float32 copy of the candidates' factors, and under 1 MB for each thread.
 
