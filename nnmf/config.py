@@ -70,6 +70,12 @@ class TrainConfig(_Checked):
     decay: float = setting(0.9, "factor an epoch of the exponential schedule", above=0, high=1)
     patience: int | None = setting(None, "stop after this many epochs without a better validation RMSE", low=1)
     last_batch: str | None = setting(None, "what becomes of a short last batch", choices=("pad", "discard"))
+    negatives: int | None = setting(
+        None,
+        "unobserved items drawn for each rating and trained on with rating 0, for models that are to rank",
+        low=0,
+        high=1000,
+    )
     seed: int = setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
     ctx: str | None = setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
     n_threads: int | None = setting(None, "threads that train; the result is the same for any number", low=1, high=1024)

@@ -215,12 +215,16 @@ class Ratings:
 
     def mapped(self, like: Ratings) -> Ratings:
         """This table under the id maps and scale of another; ids the other lacks are marked -1."""
+        return self.under(like.users, like.items, like.scale)
+
+    def under(self, users: IdMap, items: IdMap, scale: tuple[float, float]) -> Ratings:
+        """This table under other id maps and another scale; ids the maps lack are marked -1."""
         columns = {}
-        for side, ids, known in (("user", self.users, like.users), ("item", self.items, like.items)):
+        for side, ids, known in (("user", self.users, users), ("item", self.items, items)):
             # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
             table = np.append(known.index(ids.ids), np.int32(UNKNOWN))
             columns[side] = table[getattr(self, side)]
-        return replace(self, **columns, users=like.users, items=like.items, scale=like.scale)
+        return replace(self, **columns, users=users, items=items, scale=scale)
 
     def compact(self) -> Ratings:
         """This table with id maps of just the users and items that have a rating in it."""

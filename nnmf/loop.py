@@ -66,7 +66,10 @@ def run(
             valid_rmse = None if valid is None else model.rmse(valid)
             seconds = time.perf_counter() - start
             result = EpochResult(epoch, train_rmse, valid_rmse, learning_rate, len(train) / trained, seconds)
-            best = min((past.valid_rmse for past in model.history if past.valid_rmse is not None), default=math.inf)
+            best = min(
+                (past.valid_rmse for past in model.history[model.compared_from - 1 :] if past.valid_rmse is not None),
+                default=math.inf,
+            )
             model.history.append(result)
             if valid_rmse is None:
                 model.best_epoch = epoch

@@ -42,6 +42,20 @@ def mae(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     return float(np.abs(_errors(rating, prediction)).mean())
 
 
+def rmse_per_user(user: npt.ArrayLike, rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
+    """Mean over the users of each one's `rmse`, so that one with few ratings counts as much as one with many.
+
+    Args:
+        user: indices, shape (n_ratings,); all unknown users (-1) count as one.
+        rating, prediction: as for `rmse`.
+    """
+    error = _errors(rating, prediction)
+    row = np.asarray(user) + 1
+    n_ratings = np.bincount(row)
+    total = np.bincount(row, weights=error * error)
+    return float(np.sqrt(total[n_ratings > 0] / n_ratings[n_ratings > 0]).mean())
+
+
 def _errors(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> np.ndarray:
     observed, predicted = np.asarray(rating, np.float64), np.asarray(prediction, np.float64)
     if observed.shape != predicted.shape or observed.ndim != 1:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,13 +19,15 @@ from .data import Ratings
 from .errors import ConfigError, DataError, one_of
 from .ids import UNKNOWN
 from .onnx_graph import ExportedIds
+from .ranking import UserItems
+from .recommending import Recommending
 
 _Self = TypeVar("_Self", bound="Model")
 #: Called now and then within an epoch with the ratings done and a function that tells their RMSE so far.
 Tick = Callable[[int, Callable[[], float]], None]
 
 
-class Model(ABC):
+class Model(Recommending):
     """A model of ratings by user and item vectors.
 
     A kind of model supplies `_begin`, `_epoch` and `_predict` over indices; training, cold start, clipping and evaluation are
@@ -56,7 +59,12 @@ class Model(ABC):
         self.history: list[EpochResult] = []
         self.best_epoch = 0
         self.parameters: dict[str, Any] = {}
+        #: first epoch whose validation RMSE is compared for the best
+        self.compared_from = 1
         self._best: dict[str, Any] = {}
+        self._trained_on: Ratings | None = None
+        self._seen: UserItems | None = None
+        self._seen_before: UserItems | None = None
 
     # -- what a kind of model supplies -------------------------------------------------------------------------------
     @abstractmethod
@@ -91,6 +99,10 @@ class Model(ABC):
     @abstractmethod
     def _read_arrays(self, path: Path) -> dict[str, Any]:
         """Read what `_write_arrays` wrote."""
+
+    @abstractmethod
+    def _grow(self, n_users: int, n_items: int) -> None:
+        """Make the parameters, and the state of training, hold that many users and items; the new rows as at the start."""
 
     def _state(self) -> dict[str, Any]:
         """Arrays beyond the parameters that going on with training needs."""
@@ -131,14 +143,51 @@ class Model(ABC):
         """
         if not train.known.all():
             raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
-        self.history, self.best_epoch, self.parameters, self._best = [], 0, {}, {}
+        self.history, self.best_epoch, self.compared_from, self.parameters, self._best = [], 0, 1, {}, {}
         self._set_state({})
         self.users, self.items, self.scale = train.users, train.items, train.scale
         self.global_mean = float(train.rating.mean(dtype=np.float64))
-        self.user_mean = _means(train.user, train.rating, train.n_users, self.global_mean)
-        self.item_mean = _means(train.item, train.rating, train.n_items, self.global_mean)
-        self.train_digest = train.digest
+        self._learn_from(train)
         self._run(train, valid, callbacks, progress)
+        return self
+
+    def fit_more(
+        self: _Self,
+        ratings: Ratings,
+        valid: Ratings | None = None,
+        *,
+        n_epochs: int | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: loop.Progress | None = None,
+    ) -> _Self:
+        """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
+
+        Only the given ratings are trained on, so give the old ones too unless they may fade. The optimiser's state is kept, the
+        mean that predictions start from stays that of the first table, the means of users and items take in the new ratings, and
+        the best epoch is one of the new ones.
+
+        Args:
+            ratings: the table; its ids may be new.
+            valid: as for `fit`.
+            n_epochs: epochs to train; default: as many as the first time.
+            callbacks, progress: as for `fit`.
+
+        Raises:
+            ConfigError: the model is not trained yet; and what `fit` raises.
+        """
+        if not self.history:
+            raise ConfigError("the model is not trained yet; fit it first.")
+        users, items = self.users.extend(ratings.users.ids), self.items.extend(ratings.items.ids)
+        scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
+        ratings = ratings.under(users, items, scale)
+        before, means = self.seen, (self.user_mean, self.item_mean)
+        self._grow(len(users), len(items))
+        self.users, self.items, self.scale = users, items, scale
+        self._learn_from(ratings, before, means)
+        n_more = n_epochs if n_epochs is not None else self.config.n_epochs
+        self.config = dataclasses.replace(self.config, n_epochs=len(self.history) + (n_more or 0))
+        self.compared_from = len(self.history) + 1
+        self._run(ratings, valid, callbacks, progress)
         return self
 
     def resume(
@@ -160,6 +209,38 @@ class Model(ABC):
             )
         self._run(train, valid, callbacks, progress)
         return self
+
+    def _learn_from(
+        self, train: Ratings, seen: UserItems | None = None, means: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> None:
+        """Take in what a table says of users and items apart from the parameters: which pairs, and mean ratings."""
+        self._trained_on, self._seen_before, self._seen = train, seen, None
+        self.train_digest = train.digest
+        old = [np.empty(0, np.int64)] * 2
+        if seen is not None:
+            old = [seen.n_items, np.bincount(seen.item)]
+        columns = zip((train.user, train.item), (train.n_users, train.n_items), old, means or (None, None), strict=True)
+        self.user_mean, self.item_mean = (
+            _means(index, train.rating, n, self.global_mean, count, mean) for index, n, count, mean in columns
+        )
+
+    @property
+    def seen(self) -> UserItems:
+        """The items that each user rated in training."""
+        if self._seen is None:
+            assert self._trained_on is not None
+            user, item = self._trained_on.user, self._trained_on.item
+            if self._seen_before is not None:
+                user = np.concatenate(
+                    [np.repeat(np.arange(self._seen_before.n_users), self._seen_before.n_items), user]
+                )
+                item = np.concatenate([self._seen_before.item, item])
+            self._seen = UserItems.of(user, item, self.n_users)
+        return self._seen
+
+    @seen.setter
+    def seen(self, seen: UserItems) -> None:
+        self._seen = seen
 
     def _run(
         self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
@@ -277,8 +358,18 @@ class Model(ABC):
         return metrics.rmse(ratings.rating, self.predict_index(ratings.user, ratings.item))
 
 
-def _means(index: np.ndarray, rating: np.ndarray, n: int, otherwise: float) -> np.ndarray:
-    """Mean rating by index, float32 (n,); ``otherwise`` where an index has none."""
+def _means(
+    index: np.ndarray,
+    rating: np.ndarray,
+    n: int,
+    otherwise: float,
+    old_count: np.ndarray,
+    old_mean: np.ndarray | None,
+) -> np.ndarray:
+    """Mean rating by index, float32 (n,), those counted before included; ``otherwise`` where an index has none."""
     count = np.bincount(index, minlength=n)
     total = np.bincount(index, weights=rating, minlength=n)
+    if old_mean is not None:
+        total[: len(old_count)] += old_count * old_mean[: len(old_count)]
+        count[: len(old_count)] += old_count
     return np.where(count > 0, total / np.maximum(count, 1), otherwise).astype(np.float32)

@@ -77,6 +77,7 @@ class NetworkModel(Model):
         "l2": 1e-4,
         "schedule": "constant",
         "last_batch": "pad",
+        "negatives": 0,
         "ctx": "auto",
     }
 
@@ -106,10 +107,9 @@ class NetworkModel(Model):
             ctx=self.ctx,
         )
         self._metric = RMSE(self._iter.n_streamed)
-        inputs = [entry.name for entry in self._iter.provide_data + self._iter.provide_label]
-        names = [name for name in self.symbol.list_arguments() if name not in inputs]
         if not self.parameters:
-            self._initialise(names)
+            self.parameters = self._initial_values(config.seed)
+        names = [name for name in self.symbol.list_arguments() if name in self.parameters]
         self._optimizer = _SGD(
             self._momentum,
             momentum=config.momentum,
@@ -119,19 +119,18 @@ class NetworkModel(Model):
             sym=self.symbol,
         )
 
-    def _initialise(self, names: list[str]) -> None:
-        mx.random.seed(self.config.seed)
-        shapes, _, aux_shapes = self.symbol.infer_shape(
-            **{entry.name: entry.shape for entry in self._iter.provide_data + self._iter.provide_label}
-        )
-        by_name = dict(zip(self.symbol.list_arguments(), shapes, strict=True))
+    def _initial_values(self, seed: int) -> dict[str, Any]:
+        """Drawn values of every parameter and auxiliary state of the network, by name."""
+        mx.random.seed(seed)
+        inputs = ("user", "item", label_name(self.symbol))
+        shapes, _, aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
+        named = [*zip(self.symbol.list_arguments(), shapes, strict=True)]
+        named += zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True)
         initializer = mx.init.Uniform(0.01)
-        for name in names:
-            self.parameters[name] = mx.nd.zeros(by_name[name])
-            initializer(mx.init.InitDesc(name), self.parameters[name])
-        for name, shape in zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True):
-            self.parameters[name] = mx.nd.zeros(shape)
-            initializer(mx.init.InitDesc(name), self.parameters[name])
+        values = {name: mx.nd.zeros(shape) for name, shape in named if name not in inputs}
+        for name, value in values.items():
+            initializer(mx.init.InitDesc(name), value)
+        return values
 
     def _arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The parameters as (arguments, auxiliary states)."""
@@ -172,20 +171,64 @@ class NetworkModel(Model):
 
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         # The output layer's first input is the prediction; without the layer no label need be bound.
-        prediction = self.symbol.get_children()[0]
-        parameters = {name: array.as_in_context(self.ctx) for name, array in self._arguments()[0].items()}
-        auxiliary = {name: array.as_in_context(self.ctx) for name, array in self._arguments()[1].items()}
-        n_rows = min(_PREDICT_ROWS, len(user))
-        inputs = {side: mx.nd.zeros((n_rows,), self.ctx, np.int32) for side in ("user", "item")}
-        executor = prediction.bind(self.ctx, {**parameters, **inputs}, grad_req="null", aux_states=auxiliary)
-        answer = np.empty(len(user), np.float32)
-        for start in range(0, len(user), n_rows):
+        return self._forward(self.symbol.get_children()[0], {"user": user, "item": item}).reshape(len(user))
+
+    def _forward(self, symbol: Any, columns: dict[str, np.ndarray]) -> np.ndarray:
+        """What a part of the network answers, row by row, for columns of indices of one length."""
+        wanted = set(symbol.list_arguments())
+        arguments, auxiliary = self._arguments()
+        arguments = {name: array.as_in_context(self.ctx) for name, array in arguments.items() if name in wanted}
+        states = {name: auxiliary[name].as_in_context(self.ctx) for name in symbol.list_auxiliary_states()}
+        n = len(next(iter(columns.values())))
+        n_rows = min(_PREDICT_ROWS, n)
+        inputs = {name: mx.nd.zeros((n_rows,), self.ctx, np.int32) for name in columns}
+        executor = symbol.bind(self.ctx, {**arguments, **inputs}, grad_req="null", aux_states=states)
+        answer: np.ndarray | None = None
+        for start in range(0, n, n_rows):
             # The last block reaches back over rows already answered rather than be bound at a size of its own.
-            rows = slice(min(start, len(user) - n_rows), min(start, len(user) - n_rows) + n_rows)
-            inputs["user"][:] = user[rows]
-            inputs["item"][:] = item[rows]
-            answer[rows] = executor.forward(is_train=False)[0].asnumpy().reshape(n_rows)
+            rows = slice(min(start, n - n_rows), min(start, n - n_rows) + n_rows)
+            for name, column in columns.items():
+                inputs[name][:] = column[rows]
+            block = executor.forward(is_train=False)[0].asnumpy()
+            if answer is None:
+                answer = np.empty((n, *block.shape[1:]), np.float32)
+            answer[rows] = block
+        assert answer is not None
         return answer
+
+    def _towers(self) -> tuple[np.ndarray, np.ndarray] | None:
+        names = self.symbol.get_internals().list_outputs()
+        if not {"user_tower_output", "item_tower_output"} <= set(names):
+            return None
+        user, item = self._tower("user", self.n_users), self._tower("item", self.n_items)
+        # A network of one's own may use the names for something else: its predictions must be the products.
+        rng = np.random.default_rng(0)
+        sample = [rng.integers(0, n, 64).astype(np.int32) for n in (self.n_users, self.n_items)]
+        products = (
+            (user[sample[0]] * item[sample[1]]).sum(1) if user.shape[1:] == item.shape[1:] else np.full(64, np.nan)
+        )
+        return (user, item) if np.allclose(products, self._predict(*sample), rtol=1e-3, atol=1e-4) else None
+
+    def _tower(self, side: str, n: int) -> np.ndarray:
+        """Output of a side's tower for every index: float32 array of shape (n, width)."""
+        tower = self.symbol.get_internals()[f"{side}_tower_output"]
+        return self._forward(tower, {side: np.arange(n, dtype=np.int32)})
+
+    def _vectors(self) -> dict[str, np.ndarray]:
+        towers = self._towers()
+        return {} if towers is None else {"user_factors": towers[0], "item_factors": towers[1]}
+
+    def _grow(self, n_users: int, n_items: int) -> None:
+        old_parameters, old_momentum = self.parameters, self._momentum
+        self.symbol = build_network(self.network, n_users, n_items, **self.settings)
+        self.parameters = self._initial_values(seed=self.config.seed + len(self.history))
+        self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, self.ctx) for name in old_momentum}
+        for new, old in ((self.parameters, old_parameters), (self._momentum, old_momentum)):
+            for name, array in old.items():
+                if new[name].shape == array.shape:
+                    new[name] = array
+                else:
+                    new[name][: len(array)] = array.as_in_context(new[name].context)
 
     def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
         export_onnx(self.symbol, self.parameters, path, ids=ids, metadata=metadata)

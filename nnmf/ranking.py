@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .errors import ConfigError, DataError
 from .ids import UNKNOWN
 
-# Users a thread takes at a time: enough to hide the cost of handing them over, few enough that no thread waits for the last.
+# Users a thread takes at a time: handing them over costs nothing beside them, and no thread waits long for the last.
 _BLOCK_USERS = 512
 
 
@@ -114,7 +114,7 @@ def top_n(
         allowed: indices of the only items to list; default: all.
         excluded: indices of items not to list, allowed or not.
         item_order: rank of each item's id, a permutation of 0 .. n_items-1; default: the index.
-        n_threads: threads to use; default: Numba's number, which is that of the cores unless NUMBA_NUM_THREADS says else.
+        n_threads: threads to use; default: as many as there are cores, or NUMBA_NUM_THREADS.
 
     Returns:
         item, score: int32 and float32 arrays of shape (n_users_asked, n); where there are fewer than n candidates, the
@@ -202,9 +202,7 @@ def _candidates(n_items: int, allowed: npt.ArrayLike | None, excluded: npt.Array
 def popularity_factors(item: npt.ArrayLike, n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
     """Factors of width 1 by which an item's score is its number of ratings, for every user.
 
-    Args:
-        item: indices of the train table's items; `UNKNOWN` (-1) is not counted.
-        n_users, n_items: sizes of the tables.
+    `item` holds the indices of the train table's items; `UNKNOWN` (-1) is not counted.
     """
     column = _as_index(item, n_items, "item", UNKNOWN)
     count = np.bincount(column[column != UNKNOWN], minlength=n_items)
@@ -217,8 +215,7 @@ def random_lists(
     """n distinct items drawn at random for each user, every list of unseen items as likely as any other.
 
     Args:
-        n_users, n_items: sizes of the tables.
-        n, seen: as `top_n` takes them; the answer, too, is padded with -1.
+        n_users, n_items, n, seen: sizes of the tables, the rest as of `top_n`; the answer, too, is padded with -1.
         seed: seed of the draw; a user's list does not depend on how many users come after.
     """
     rng, length = np.random.default_rng(seed), min(n, n_items)
@@ -247,7 +244,7 @@ def ranking_metrics(recommended: np.ndarray, relevant: UserItems, n_items: int, 
     - ``precision@k`` = sum_i hit(i) / k, also where the list is shorter than k
     - ``recall@k`` = sum_i hit(i) / R
     - ``hit_rate@k`` = 1 where any hit(i) is 1, else 0
-    - ``ndcg@k`` = sum_i hit(i) / log2(i + 1), divided by what the best list reaches: sum_{i <= min(k, R)} 1 / log2(i + 1)
+    - ``ndcg@k`` = sum_i hit(i) / log2(i + 1), divided by the best list's sum_{i <= min(k, R)} 1 / log2(i + 1)
     - ``mrr@k`` = 1 / i of the first hit, 0 without one
     - ``map@k`` = sum_i hit(i) * precision@i, divided by min(k, R)
 
@@ -255,9 +252,8 @@ def ranking_metrics(recommended: np.ndarray, relevant: UserItems, n_items: int, 
     ``coverage@k`` = distinct items in the first k places of the same users' lists / n_items.
 
     References:
-        Manning et al.: Introduction to Information Retrieval, 2008, 8.3-8.4 (precision, recall, MAP); Voorhees, TREC-8, 1999
-        (MRR); Jaervelin and Kekaelaeinen, TOIS 20, 2002, with the discount of Burges et al., ICML 2005 (NDCG); Herlocker et
-        al., TOIS 22, 2004 (coverage).
+        Manning et al., Introduction to Information Retrieval, 2008, 8.3-8.4 (precision, recall, MAP); Voorhees, TREC-8,
+        1999 (MRR); Burges et al., ICML 2005 (NDCG); Herlocker et al., TOIS 22, 2004 (coverage).
 
     Args:
         recommended: int array of shape (n_users, at least k), best first, padded with -1, as `top_n` returns it.
@@ -267,7 +263,7 @@ def ranking_metrics(recommended: np.ndarray, relevant: UserItems, n_items: int, 
 
     Raises:
         ConfigError: `k` below 1 or beyond the lists' length.
-        DataError: unequal numbers of users, an item twice in a list or outside the catalogue, no user with relevant items.
+        DataError: unequal numbers of users, an item twice in a list or unknown, no user with relevant items.
     """
     if recommended.ndim != 2 or not 1 <= k <= recommended.shape[1]:
         raise ConfigError(f"k: got {k} for lists of shape {recommended.shape}; lists need at least k >= 1 places.")

@@ -23,6 +23,7 @@ from .config import TrainConfig
 from .errors import ConfigError, DataError
 from .ids import IdMap
 from .kinds import KINDS, model_class
+from .ranking import UserItems
 
 if TYPE_CHECKING:
     from .model import Model
@@ -125,12 +126,13 @@ def _load(folder: Path, ctx: str | None, resume: bool) -> Model:
             config = dataclasses.replace(config, ctx=ctx)
         model = model_class(manifest["kind"])._from_content(manifest, config, folder)
         model.history = [EpochResult(**result) for result in manifest["history"]]
-        model.best_epoch = manifest["best_epoch"]
+        model.best_epoch, model.compared_from = manifest["best_epoch"], manifest["compared_from"]
         model.global_mean, model.scale = manifest["global_mean"], tuple(manifest["scale"])
         model.train_digest = manifest["train_digest"]
         with (folder / _TABLES).open("rb") as file, np.load(file, allow_pickle=False) as tables:
             model.users, model.items = IdMap(tables["user_id"]), IdMap(tables["item_id"])
             model.user_mean, model.item_mean = tables["user_mean"], tables["item_mean"]
+            model.seen = UserItems(tables["seen_start"], tables["seen_item"])
         best = model._read_arrays(folder / _name(model, model.best_epoch))
         if not resume:
             model.parameters = best
@@ -168,6 +170,7 @@ def _content(model: Model, last_epoch: int | None) -> dict[str, Any]:
         "config": model.config.to_dict(),
         "best_epoch": model.best_epoch,
         "last_epoch": last_epoch,
+        "compared_from": model.compared_from,
         "scale": list(model.scale),
         "global_mean": model.global_mean,
         "train_digest": model.train_digest,
@@ -177,6 +180,13 @@ def _content(model: Model, last_epoch: int | None) -> dict[str, Any]:
 
 
 def _write_tables(model: Model, path: Path) -> None:
-    arrays = {"user_id": model.users.ids, "item_id": model.items.ids}
+    arrays = {
+        "user_id": model.users.ids,
+        "item_id": model.items.ids,
+        "user_mean": model.user_mean,
+        "item_mean": model.item_mean,
+        "seen_start": model.seen.indptr,
+        "seen_item": model.seen.item,
+    }
     with path.open("wb") as file:
-        np.savez(file, **arrays, user_mean=model.user_mean, item_mean=model.item_mean)
+        np.savez(file, **arrays)

@@ -148,6 +148,33 @@ class _Factorization(Model):
         no_bias = np.zeros(self.n_users, np.float32), np.zeros(self.n_items, np.float32)
         return self._user_vectors(), self.parameters["item_factors"], *no_bias, 0.0
 
+    def _towers(self) -> tuple[np.ndarray, np.ndarray]:
+        users, items, user_bias, item_bias, mean = self._linear()
+        ones = [np.ones((n, 1), np.float32) for n in (self.n_users, self.n_items)]
+        return (
+            np.hstack([users[:, : self.n_factors], user_bias[:, None] + np.float32(mean), ones[0]]),
+            np.hstack([items[:, : self.n_factors], ones[1], item_bias[:, None]]),
+        )
+
+    def _vectors(self) -> dict[str, np.ndarray]:
+        tables = {name: self._view(name) for name in self.tables}
+        biases: dict[str, np.ndarray] = {
+            name: self.parameters[name] for name in ("user_bias", "item_bias") if name in self.parameters
+        }
+        mean = {"global_mean": np.array(self.global_mean)} if biases else {}
+        return {**tables, **biases, **mean}
+
+    def _grow(self, n_users: int, n_items: int) -> None:
+        rng = np.random.default_rng((self.config.seed, len(self.history)))
+        for name, table in self.parameters.items():
+            n_new = (n_users if name.startswith("user") else n_items) - len(table)
+            if table.ndim == 2:
+                centre = self._centre() if name != "implicit_factors" else 0.0
+                new = self._draw(n_new, centre, rng)
+            else:
+                new = np.zeros(n_new, np.float32)
+            self.parameters[name] = np.concatenate([table, new])
+
     def _user_vectors(self) -> np.ndarray:
         """The vectors that stand for the users in a prediction: float32 array of shape (n_users, width)."""
         table: np.ndarray = self.parameters["user_factors"]

@@ -204,3 +204,170 @@ def test_the_onnx_file_answers_as_predict_does(name, tables, tmp_path, kind):
     session = runtime.InferenceSession(str(tmp_path / "raw.onnx"), providers=["CPUExecutionProvider"])
     (answer,) = session.run(["rating"], {"user": train.user.astype(np.int64), "item": train.item.astype(np.int64)})
     assert answer == pytest.approx(model.predict_index(train.user, train.item), abs=1e-5)
+
+
+def brute_force(model, train, user_id, n, exclude_seen=True, items=None, exclude=()):
+    """Top-n by predicting every item and sorting by (-score, id)."""
+    candidates = [item for item in train.items.ids.tolist() if (items is None or item in items) and item not in exclude]
+    if exclude_seen and user_id in train.users.ids:
+        rated = set(train.items.ids[train.item[train.user == train.users.index([user_id])[0]]].tolist())
+        candidates = [item for item in candidates if item not in rated]
+    score = model.predict([user_id] * len(candidates), candidates, clip=False) if candidates else []
+    ranked = sorted(zip((-score).tolist() if len(candidates) else [], candidates, strict=True))
+    return ranked[:n]
+
+
+def assert_list(found, expected):
+    """The same scores in the same order; ids may swap only where scores are equal to rounding."""
+    ids, scores = found
+    assert scores[: len(expected)] == pytest.approx([-score for score, _ in expected], abs=1e-4)
+    assert np.isnan(scores[len(expected) :]).all() and (ids[len(expected) :] == -1).all()
+    gaps = [abs(a[0] - b[0]) for a, b in zip(expected, expected[1:], strict=False)]
+    if all(gap > 1e-4 for gap in gaps):
+        assert ids[: len(expected)].tolist() == [item for _, item in expected]
+
+
+def test_recommendations_agree_with_brute_force(name, trained, tables):
+    model, (train, _) = trained(name), tables
+    users = train.users.ids[[0, 7, 30]]
+    for options in (
+        {},
+        {"exclude_seen": False},
+        {"items": train.items.ids[:9].tolist()},
+        {"exclude": [*train.items.ids[:30].tolist(), 12345]},
+    ):
+        ids, scores = model.recommend(users, 6, **options)
+        assert ids.shape == scores.shape == (3, 6)
+        for at, user in enumerate(users.tolist()):
+            assert_list((ids[at], scores[at]), brute_force(model, train, user, 6, **options))
+    single = model.recommend(users[0], 6)
+    assert np.array_equal(single[0], model.recommend(users, 6)[0][0])
+
+
+def test_users_never_seen_get_the_items_best_liked(name, trained, tables):
+    model, (train, _) = trained(name), tables
+    ids, scores = model.recommend([999, train.users.ids[0]], 5)
+    assert_list((ids[0], scores[0]), brute_force(model, train, 999, 5))
+    with pytest.raises(DataError, match="user 999 is not among"):
+        model.recommend([999], unknown="error")
+    with pytest.raises(ConfigError, match="n: got 0"):
+        model.recommend([1], 0)
+
+
+def test_neighbours_are_those_of_the_largest_cosine(name, trained, tables):
+    model, (train, _) = trained(name), tables
+    arrays = model.to_numpy()
+    for side, find in (("item", model.similar_items), ("user", model.similar_users)):
+        vectors, ids = arrays[f"{side}_factors"].astype(float), arrays[f"{side}_ids"]
+        cosine = vectors @ vectors[3] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[3])
+        cosine[3] = -2
+        found, score = find(ids[3], 5)
+        assert score == pytest.approx(np.sort(cosine)[::-1][:5], abs=1e-5)
+        assert ids[3] not in found
+        with pytest.raises(DataError, match=f"{side} 999 is not among"):
+            find(999)
+    assert model.similar_items(train.items.ids[0], 500)[0].tolist().count(-1) == 500 - train.n_items + 1
+
+
+def test_metrics_are_those_of_the_predictions_and_lists(name, trained, tables):
+    model, (train, test) = trained(name), tables
+    found = model.evaluate(test, ["rmse", "mae", "rmse_per_user", "recall@5", "hit_rate@5", "coverage@10"])
+    columns = zip(test.user.tolist(), test.item.tolist(), test.rating.tolist(), strict=True)
+    prediction = np.clip(model.predict_index(test.user, test.item), *train.scale).astype(float)
+    error = np.array([rating for _, _, rating in columns]) - prediction
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
+    assert found["mae"] == pytest.approx(np.mean(np.abs(error)))
+    by_user = [np.sqrt(np.mean(error[test.user == user] ** 2)) for user in np.unique(test.user)]
+    assert found["rmse_per_user"] == pytest.approx(np.mean(by_user))
+    known = test.take(test.known)
+    recalls, hits = [], []
+    for user in np.unique(known.user):
+        relevant = set(train.items.ids[known.item[known.user == user]].tolist())
+        listed = set(model.recommend(train.users.ids[user], 5)[0].tolist())
+        recalls.append(len(relevant & listed) / len(relevant))
+        hits.append(bool(relevant & listed))
+    assert found["recall@5"] == pytest.approx(np.mean(recalls))
+    assert found["hit_rate@5"] == pytest.approx(np.mean(hits))
+    assert 0 < found["coverage@10"] <= 1
+    with pytest.raises(ConfigError, match="metric: got 'auc' instead of one of"):
+        model.evaluate(test, ["auc"])
+
+
+def test_what_a_loaded_model_recommends(name, trained, tables, tmp_path):
+    model, (train, _) = trained(name), tables
+    model.save(tmp_path / "model")
+    loaded = nnmf.load(tmp_path / "model")
+    for mine, theirs in zip(model.recommend(train.users.ids, 7), loaded.recommend(train.users.ids, 7), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def test_training_goes_on_with_new_users_and_items(name, tables):
+    train, test = tables
+    old = train.take(train.user < 40).compact()
+    model = nnmf.fit(name, old, **SETTINGS[name])
+    before = arrays(model)
+    users, items = model.users.ids.copy(), model.items.ids.copy()
+    new = nnmf.Ratings.from_arrays([1000, 1000, users[0]], [items[0], 2000, 2000], [1.0, 5.0, 5.0])
+    both = nnmf.Ratings.from_arrays(
+        np.concatenate([old.users.ids[old.user], new.users.ids[new.user]]),
+        np.concatenate([old.items.ids[old.item], new.items.ids[new.item]]),
+        np.concatenate([old.rating, new.rating]),
+    )
+    model.fit_more(both, test, n_epochs=2)
+    assert [result.epoch for result in model.history] == [1, 2, 3, 4, 5, 6, 7]
+    assert model.best_epoch in (6, 7)
+    assert np.array_equal(model.users.ids[: len(users)], users) and 1000 in model.users.ids
+    assert np.array_equal(model.items.ids[: len(items)], items) and 2000 in model.items.ids
+    for key, array in arrays(model).items():
+        assert np.isfinite(array).all()
+        if array.shape != before[key].shape:
+            assert not np.array_equal(array[: len(before[key])], before[key])
+    assert np.isfinite(model.predict([1000], [2000])).all()
+    row = model.users.index([1000])[0]
+    assert model.items.ids[model.seen.of_users([row]).item].tolist() == sorted([items[0], 2000])
+    assert model.user_mean[row] == pytest.approx(3.0)
+    with pytest.raises(ConfigError, match="not trained yet"):
+        nnmf.SVD().fit_more(new)
+
+
+def test_means_take_in_new_ratings(tables):
+    train, _ = tables
+    half = np.arange(len(train)) < len(train) // 2
+    model = nnmf.fit("svd", train.take(half).compact(), n_epochs=1)
+    model.fit_more(train.take(~half), n_epochs=1)
+    whole = nnmf.fit("svd", train, n_epochs=1)
+    order = model.users.index(train.users.ids)
+    assert model.user_mean[order] == pytest.approx(whole.user_mean, rel=1e-5)
+    assert len(model.seen.item) == len(train)
+
+
+def test_vectors_as_a_frame(trained, tables):
+    pandas = pytest.importorskip("pandas", reason="needs pandas: pip install pandas")
+    model = trained("svd")
+    frame = model.to_frame("item")
+    assert isinstance(frame, pandas.DataFrame) and frame.shape == (tables[0].n_items, 6)
+    assert np.array_equal(frame["bias"].to_numpy(), model.item_bias)
+
+
+def test_a_network_without_towers_recommends_too(tables, tmp_path, monkeypatch):
+    (tmp_path / "concat_nets.py").write_text(
+        "from nnmf import _mxnet\nmx = _mxnet.load()\n"
+        "def concat(n_users, n_items, n_factors=3):\n"
+        "    sides = [mx.sym.Embedding(mx.sym.Variable(s), input_dim=n, output_dim=n_factors, name=s + '_factors')\n"
+        "             for s, n in (('user', n_users), ('item', n_items))]\n"
+        "    hidden = mx.sym.Activation(mx.sym.FullyConnected(mx.sym.Concat(*sides, dim=1), num_hidden=4), act_type='tanh')\n"
+        "    one = mx.sym.FullyConnected(hidden, num_hidden=1)\n"
+        "    return mx.sym.LinearRegressionOutput(one, mx.sym.Variable('score'))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    train, test = tables
+    model = nnmf.fit("concat_nets:concat", train, test, n_epochs=3, batch_size=50, ctx="cpu")
+    ids, scores = model.recommend(train.users.ids[:4], 5)
+    for at, user in enumerate(train.users.ids[:4].tolist()):
+        assert_list((ids[at], scores[at]), brute_force(model, train, user, 5))
+    with pytest.raises(DataError, match="no node named item_tower"):
+        model.similar_items(train.items.ids[0])
+    model.save(tmp_path / "model")
+    monkeypatch.chdir("/")
+    (tmp_path / "concat_nets.py").unlink()
+    assert np.array_equal(nnmf.load(tmp_path / "model").recommend(train.users.ids[:4], 5)[0], ids)
