@@ -18,6 +18,7 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba.core import cgutils, types  # type: ignore[import-untyped, unused-ignore]
 from numba.extending import intrinsic  # type: ignore[import-untyped, unused-ignore]
 
+from ._compiled import compiled
 from .errors import DataError
 from .ids import UNKNOWN
 
@@ -34,11 +35,6 @@ _NO_SCORE = np.float32(-np.inf)
 _ROUNDING, _TINY = 2.0**-23, float(np.finfo(np.float32).tiny)
 # Tiles laid out at a time bound what laying them out needs besides the tiles.
 _BLOCK_TILES = 1024
-
-
-def _compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    decorate: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(cache=True, nogil=True, **options)
-    return decorate
 
 
 def default_threads() -> int:
@@ -129,7 +125,7 @@ def _patch(
     return types.void(users, whole, tile, whole, whole, scores, whole), build
 
 
-@_compiled()
+@compiled
 def _tile_scores(users: np.ndarray, tile: np.ndarray, scores: np.ndarray) -> None:
     """scores (GROUP * TILE,) of users (n_factors * GROUP,) and a tile (n_factors * TILE,), both factor by factor."""
     n_factors = len(tile) // TILE
@@ -138,7 +134,7 @@ def _tile_scores(users: np.ndarray, tile: np.ndarray, scores: np.ndarray) -> Non
             _patch(users, row, tile, item, n_factors, scores, row * TILE + item)  # type: ignore[call-arg, unused-ignore]
 
 
-@_compiled(fastmath={"nnan", "nsz"})
+@compiled(fastmath={"nnan", "nsz"})
 def _highest(scores: np.ndarray, start: int) -> float:
     highest = scores[start]
     for at in range(start, start + TILE):  # the first one again: a whole number of vectors
@@ -148,7 +144,7 @@ def _highest(scores: np.ndarray, start: int) -> float:
 
 
 # reassoc lets LLVM make vectors of the sum. The order is then its own, but one and the same for every item.
-@_compiled(fastmath={"contract", "reassoc"})
+@compiled(fastmath={"contract", "reassoc"})
 def _score(user: np.ndarray, tile: np.ndarray, at: int) -> np.float32:
     """The score that is compared and returned: summed in double precision, rounded once."""
     total = np.float64(0.0)
@@ -157,7 +153,7 @@ def _score(user: np.ndarray, tile: np.ndarray, at: int) -> np.float32:
     return np.float32(total)
 
 
-@_compiled()
+@compiled
 def _holds(ascending: np.ndarray, start: int, stop: int, item: int) -> bool:
     end = stop
     while start < stop:
@@ -169,13 +165,13 @@ def _holds(ascending: np.ndarray, start: int, stop: int, item: int) -> bool:
     return start < end and ascending[start] == item
 
 
-@_compiled()
+@compiled
 def _before(score: float, item: int, other_score: float, other: int, rank: np.ndarray) -> bool:
     """Whether an item stands before another in a list."""
     return score > other_score or (score == other_score and rank[item] < rank[other])
 
 
-@_compiled()
+@compiled
 def _sink(items: np.ndarray, scores: np.ndarray, size: int, item: int, score: float, rank: np.ndarray) -> None:
     """Put an item in place of the root of a heap whose root is its last in order."""
     at = 0
@@ -192,7 +188,7 @@ def _sink(items: np.ndarray, scores: np.ndarray, size: int, item: int, score: fl
     items[at], scores[at] = item, score
 
 
-@_compiled()
+@compiled
 def _rise(items: np.ndarray, scores: np.ndarray, at: int, item: int, score: float, rank: np.ndarray) -> None:
     """Add an item at the end of such a heap."""
     while at > 0:
@@ -204,7 +200,7 @@ def _rise(items: np.ndarray, scores: np.ndarray, at: int, item: int, score: floa
     items[at], scores[at] = item, score
 
 
-@_compiled()
+@compiled
 def best(
     user_factors: np.ndarray,
     users: np.ndarray,
@@ -275,7 +271,7 @@ def best(
                 _sink(heap, heap_scores, last, item, score, rank)
 
 
-@_compiled()
+@compiled
 def group(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
     """(start of each user's items (n_users + 1,), distinct items in ascending order); pairs with a -1 are left out.
 

@@ -62,10 +62,11 @@ def log_epoch(result: EpochResult, model: Model) -> None:
     """Callback that logs one line an epoch."""
     valid = "" if result.valid_rmse is None else f"  valid RMSE {result.valid_rmse:.4f}"
     logger.info(
-        "Epoch %d: train RMSE %.4f%s  %s samples/s  %.2f s",
+        "Epoch %d: train RMSE %.4f%s  %s samples/s  %.2f s  (%s)",
         result.epoch,
         result.train_rmse,
         valid,
         f"{result.samples_per_second:,.0f}",
         result.seconds,
+        model.dataset,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import logging
 import os
 import sys
@@ -18,7 +19,10 @@ _INTERRUPTED = 130  # what shells report of a process that Ctrl-C ended
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose complaints are one sentence."""
+    """Argument parser whose complaints are one sentence, and which takes whole flags only."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
@@ -54,7 +58,7 @@ def read_flags(config: type[_Config], arguments: argparse.Namespace) -> _Config:
 
 
 class _LogHandler(logging.StreamHandler):
-    """Lines on standard error as it is when they are written, behind whatever progress bar is drawn there."""
+    """Lines on standard error, in the place of whatever progress bar is drawn there."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -77,11 +81,17 @@ def start_logging(before_line: Callable[[], None] | None = None) -> None:
     logger.setLevel(logging.INFO)
 
 
+def _drop_output() -> None:
+    """Let nothing more be written to standard output, not even what is still buffered."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run_command(prog: str, command: Callable[[], Any]) -> NoReturn:
     """Run a command and exit: 0 when it is done, the error's code with one sentence when it fails."""
     try:
         command()
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
         code = 0
     except NnmfError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
@@ -91,9 +101,15 @@ def run_command(prog: str, command: Callable[[], Any]) -> NoReturn:
         code = 1
     except BrokenPipeError:
         # Whoever read the output has enough; nothing may be written to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 1
     except KeyboardInterrupt as interrupt:
-        print(f"{prog}: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"{prog}: {str(interrupt) or 'interrupted.'}", file=sys.stderr)
         code = _INTERRUPTED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{prog}: error: {where}{error.strerror or error}.", file=sys.stderr)
+        code = 1
+        if error.errno in (errno.ENOSPC, errno.EBADF):  # standard output is what failed: leave no second error at exit
+            _drop_output()
     sys.exit(code)

@@ -13,7 +13,7 @@ mx: Any = _mxnet.load()
 
 # Batches whose errors are kept on the device before they are fetched together: asking for every batch would make training
 # wait for every batch.
-_KEPT_BATCHES = 1024
+_KEPT_BATCHES, _KEPT_ERRORS = 1024, 1 << 22
 
 
 class _Total(mx.metric.EvalMetric):
@@ -32,7 +32,9 @@ class _Total(mx.metric.EvalMetric):
 
     def reset(self) -> None:
         """Forget what was counted."""
-        self._total, self._counted, self._kept = 0.0, 0, 0
+        # Totals batch by batch: their exact sum does not depend on when they were fetched.
+        self._totals: list[float] = []
+        self._counted, self._kept = 0, 0
 
     def update(self, labels: list[Any], preds: list[Any]) -> None:
         """Count one batch: a label and a prediction array of batch_size entries each."""
@@ -41,26 +43,26 @@ class _Total(mx.metric.EvalMetric):
                 prediction = prediction.reshape(label.shape)
             if not self._rows or self._rows[0].shape != label.shape or self._rows[0].context != prediction.context:
                 self._fetch()
-                self._kept_errors = mx.nd.empty((_KEPT_BATCHES, *label.shape), ctx=prediction.context)
-                self._rows = [self._kept_errors[at] for at in range(_KEPT_BATCHES)]
-            elif self._kept == _KEPT_BATCHES:
+                n_kept = max(1, min(_KEPT_BATCHES, _KEPT_ERRORS // label.size))
+                self._kept_errors = mx.nd.empty((n_kept, *label.shape), ctx=prediction.context)
+                self._rows = [self._kept_errors[at] for at in range(n_kept)]
+            elif self._kept == len(self._rows):
                 self._fetch()
             mx.nd.elemwise_sub(label.as_in_context(prediction.context), prediction, out=self._rows[self._kept])
             self._kept += 1
 
     def _fetch(self) -> None:
         if self._kept:
-            error = self._kept_errors[: self._kept].asnumpy().ravel()
-            if self.n_ratings is not None:
-                error = error[: self.n_ratings - self._counted]
-            self._total += self._sum(error.astype(np.float64))
-            self._counted += len(error)
+            for row in self._kept_errors[: self._kept].asnumpy().astype(np.float64).reshape(self._kept, -1):
+                error = row if self.n_ratings is None else row[: self.n_ratings - self._counted]
+                self._totals.append(self._sum(error))
+                self._counted += len(error)
             self._kept = 0
 
     def get(self) -> tuple[str, float]:
         """(name, value); NaN when nothing was counted yet."""
         self._fetch()
-        return self.name, self._value(self._total / self._counted) if self._counted else math.nan
+        return self.name, self._value(math.fsum(self._totals) / self._counted) if self._counted else math.nan
 
     @staticmethod
     def _sum(error: np.ndarray) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,7 +19,7 @@ from .errors import TrainingError
 if TYPE_CHECKING:
     from .model import Model
 
-# A training RMSE this many times what predicting zero would give is no transient any more.
+# An RMSE this many times what predicting zero would give is no transient any more.
 _EXPLODED = 100
 
 
@@ -24,7 +27,7 @@ class Progress(Protocol):
     """Shows how training goes; see `nnmf.progress`."""
 
     def begin(self, n_epochs: int, n_ratings: int, done: int) -> None:
-        """Training of ``n_epochs`` epochs over ``n_ratings`` ratings begins, ``done`` epochs of them already behind it."""
+        """Training of ``n_epochs`` epochs over ``n_ratings`` ratings begins, ``done`` epochs already behind it."""
 
     def tick(self, epoch: int, done: int, rmse: float, samples_per_second: float) -> None:
         """``done`` ratings of an epoch were trained on, with the given RMSE so far."""
@@ -40,43 +43,20 @@ def run(
     config = model.config
     assert config.n_epochs is not None
     every: list[Callback] = [*callbacks, *([EarlyStopping(config.patience)] if config.patience else [])]
-    exploded = _EXPLODED * math.sqrt(float(np.dot(train.rating, train.rating)) / len(train))
+    limit = _EXPLODED * max(1.0, math.sqrt(float(np.dot(train.rating, train.rating)) / len(train)))
     model._begin(train)
-    first = len(model.history) + 1
-    if progress:
-        progress.begin(config.n_epochs, len(train), first - 1)
     try:
-        for epoch in range(first, config.n_epochs + 1):
-            learning_rate = config.learning_rate_at(epoch)
-            start = time.perf_counter()
-
-            def check(rmse: float, epoch: int = epoch) -> None:
-                if not rmse < exploded:  # NaN too
-                    raise _diverged(model, epoch, rmse)
-
-            def tick(done: int, rmse: Callable[[], float], epoch: int = epoch, start: float = start) -> None:
-                now = rmse()
-                check(now)
-                if progress:
-                    progress.tick(epoch, done, now, done / (time.perf_counter() - start))
-
-            train_rmse = model._epoch(epoch, learning_rate, tick)
-            trained = time.perf_counter() - start
-            check(train_rmse)
-            valid_rmse = None if valid is None else model.rmse(valid)
-            seconds = time.perf_counter() - start
-            result = EpochResult(epoch, train_rmse, valid_rmse, learning_rate, len(train) / trained, seconds)
-            best = min(
-                (past.valid_rmse for past in model.history[model.compared_from - 1 :] if past.valid_rmse is not None),
-                default=math.inf,
-            )
-            model.history.append(result)
-            if valid_rmse is None:
-                model.best_epoch = epoch
-            elif valid_rmse < best:
-                model.keep_best()
-            # Every callback hears of the epoch before one of them may stop training.
-            if any([callback(result, model) for callback in every]):
+        done = len(model.history)
+        if progress:
+            progress.begin(config.n_epochs, model.n_streamed, done)
+        for epoch in range(done + 1, config.n_epochs + 1):
+            result = _Epoch(model, epoch, limit, progress).run(valid)
+            # An epoch is in the history, and saved by a callback, or it is not: Ctrl-C waits for that moment.
+            with _uninterrupted():
+                _record(model, result)
+                # Every callback hears of the epoch before one of them may stop training.
+                stop = any([callback(result, model) for callback in every])
+            if stop:
                 break
     finally:
         model._end()
@@ -85,12 +65,64 @@ def run(
     model.restore_best()
 
 
-def _diverged(model: Model, epoch: int, rmse: float) -> TrainingError:
-    config = model.config
-    lower = [f"learning_rate ({config.learning_rate:g})"]
-    if config.momentum:
-        lower.append(f"momentum ({config.momentum:g})")
-    larger = " or raise batch_size" if config.batch_size else ""
-    return TrainingError(
-        f"training diverged in epoch {epoch}: the training RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}."
-    )
+class _Epoch:
+    """One epoch of training and validation."""
+
+    def __init__(self, model: Model, epoch: int, limit: float, progress: Progress | None) -> None:
+        self.model, self.epoch, self.limit, self.progress = model, epoch, limit, progress
+        self.start = time.perf_counter()
+
+    def run(self, valid: Ratings | None) -> EpochResult:
+        model = self.model
+        learning_rate = model.config.learning_rate_at(self.epoch)
+        train_rmse = model._epoch(self.epoch, learning_rate, self.tick)
+        samples_per_second = model.n_streamed / (time.perf_counter() - self.start)
+        self.tick(model.n_streamed, lambda: train_rmse)
+        valid_rmse = None if valid is None else self.check(model.rmse(valid))
+        seconds = time.perf_counter() - self.start
+        return EpochResult(self.epoch, train_rmse, valid_rmse, learning_rate, samples_per_second, seconds)
+
+    def tick(self, done: int, rmse: Callable[[], float]) -> None:
+        """Look at the epoch after ``done`` of its ratings."""
+        now = self.check(rmse())
+        if self.progress:
+            self.progress.tick(self.epoch, done, now, done / (time.perf_counter() - self.start))
+
+    def check(self, rmse: float) -> float:
+        if rmse < self.limit:
+            return rmse
+        config = self.model.config  # exploded, or NaN
+        lower = [f"learning_rate ({config.learning_rate:g})"]
+        if config.momentum:
+            lower.append(f"momentum ({config.momentum:g})")
+        larger = " or raise batch_size" if config.batch_size else ""
+        raise TrainingError(
+            f"training diverged in epoch {self.epoch}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}."
+        )
+
+
+def _record(model: Model, result: EpochResult) -> None:
+    """Add an epoch to the history, and remember its parameters if it is the best."""
+    compared = model.history[model.compared_from - 1 :]
+    best = min((past.valid_rmse for past in compared if past.valid_rmse is not None), default=math.inf)
+    model.history.append(result)
+    if result.valid_rmse is None:
+        model.best_epoch = result.epoch
+    elif result.valid_rmse < best:
+        model.keep_best()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold a Ctrl-C back until the block is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone
+        return
+    caught: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *arguments: caught.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught and callable(before):
+        before(*caught[0])

@@ -44,7 +44,8 @@ class Model(Recommending):
         users, items: id maps of the training table.
         scale: lowest and highest rating there can be; predictions are clipped to it.
         global_mean: mean training rating.
-        train_digest: SHA-256 of the training table.
+        dataset: name of the training table.
+        train_digest: SHA-256 of it.
         user_mean, item_mean: mean training rating of each user (n_users,) and item (n_items,), float32.
         parameters: the arrays that training changes, by name.
     """
@@ -59,6 +60,8 @@ class Model(Recommending):
         self.history: list[EpochResult] = []
         self.best_epoch = 0
         self.parameters: dict[str, Any] = {}
+        #: ratings an epoch trains on
+        self.n_streamed = 0
         #: first epoch whose validation RMSE is compared for the best
         self.compared_from = 1
         self._best: dict[str, Any] = {}
@@ -175,8 +178,7 @@ class Model(Recommending):
         Raises:
             ConfigError: the model is not trained yet; and what `fit` raises.
         """
-        if not self.history:
-            raise ConfigError("the model is not trained yet; fit it first.")
+        self.check_trained()
         users, items = self.users.extend(ratings.users.ids), self.items.extend(ratings.items.ids)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
         ratings = ratings.under(users, items, scale)
@@ -215,7 +217,7 @@ class Model(Recommending):
     ) -> None:
         """Take in what a table says of users and items apart from the parameters: which pairs, and mean ratings."""
         self._trained_on, self._seen_before, self._seen = train, seen, None
-        self.train_digest = train.digest
+        self.train_digest, self.dataset = train.digest, train.name
         old = [np.empty(0, np.int64)] * 2
         if seen is not None:
             old = [seen.n_items, np.bincount(seen.item)]
@@ -245,6 +247,10 @@ class Model(Recommending):
     def _run(
         self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
     ) -> None:
+        if valid is None and self.config.patience:
+            raise ConfigError("patience: needs validation ratings to wait for; give some, or leave it out.")
+        if valid is not None and len(valid) == 0:
+            raise DataError(f"{valid.name}: holds no ratings to validate on.")
         if valid is not None and (valid.users is not train.users or valid.items is not train.items):
             valid = valid.mapped(train)
         loop.run(self, train, valid, callbacks, progress)
@@ -261,6 +267,11 @@ class Model(Recommending):
             DataError: the folder cannot be written.
         """
         saving.save(self, folder, overwrite)
+
+    def check_trained(self) -> None:
+        """Raise a ConfigError unless the model is trained."""
+        if not self.history:
+            raise ConfigError("the model is not trained yet; fit it first.")
 
     def keep_best(self) -> None:
         """Remember the parameters as they stand as those of the best epoch."""
@@ -285,6 +296,7 @@ class Model(Recommending):
             BackendError: onnx is not installed.
             DataError: the file cannot be written.
         """
+        self.check_trained()
         wrap = None
         if ids:
             wrap = ExportedIds(self.users, self.items, *self._means(), self.global_mean, self.scale)
@@ -319,6 +331,7 @@ class Model(Recommending):
             DataError: unequal lengths; with ``unknown="error"`` an unknown id, named.
             ConfigError: another value of ``unknown``.
         """
+        self.check_trained()
         if unknown not in ("mean", "error"):
             raise ConfigError(one_of(unknown, ("mean", "error"), "unknown"))
         sides = []

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,11 +16,12 @@ import numpy as np
 from . import _mxnet
 from .config import TrainConfig
 from .data import Ratings
+from .errors import ConfigError, NnmfError, TrainingError
 from .eval_metrics import RMSE
 from .export import export_onnx
 from .iterator import DataIter
 from .model import Model, Tick
-from .networks import build_network, find_network, label_name, network_settings
+from .networks import Network, build_network, find_network, label_name, network_settings
 from .onnx_graph import ExportedIds
 from .store import Writer
 
@@ -30,6 +34,19 @@ _PREDICT_ROWS = 16_384
 _TICK_SECONDS = 0.5
 _quiet = logging.getLogger("nnmf.feedforward")
 _quiet.propagate = False
+
+
+@contextlib.contextmanager
+def _in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
+    """Turn MXNet's error of many lines into one of ours, or into MemoryError where that is what it says."""
+    try:
+        yield
+    except mx.MXNetError as error:
+        text = str(error)
+        if "llocate" in text or "bad_alloc" in text:
+            raise MemoryError from None
+        lines = [line for line in text.splitlines() if "rror" in line] or text.splitlines()
+        raise kind(f"{what}: {lines[-1].strip()}") from error
 
 
 class _SGD(mx.optimizer.SGD):
@@ -56,7 +73,7 @@ class NetworkModel(Model):
     values are drawn uniformly from +-0.01, biases zero.
 
     Args:
-        network: a registered name, or ``module:function``.
+        network: a registered name, ``module:function``, or the function itself.
         config: settings; those at None take the network's own defaults, else `defaults`.
 
     Attributes:
@@ -81,8 +98,11 @@ class NetworkModel(Model):
         "ctx": "auto",
     }
 
-    def __init__(self, network: str, config: TrainConfig | None = None) -> None:
-        settings = network_settings(find_network(network))
+    def __init__(self, network: str | Network, config: TrainConfig | None = None) -> None:
+        self._function = find_network(network)
+        settings = network_settings(self._function)
+        if not isinstance(network, str):
+            network = f"{network.__module__}:{network.__qualname__}"
         config = (config or TrainConfig()).with_defaults(f"network {network!r}", {**self.defaults, **settings})
         self._setup(network, {name: getattr(config, name, default) for name, default in settings.items()}, config)
 
@@ -97,16 +117,18 @@ class NetworkModel(Model):
         config = self.config
         logger.info("Device: %s", self.device)
         if not self.history:
-            self.symbol = build_network(self.network, train.n_users, train.n_items, **self.settings)
+            self.symbol = build_network(self._function, train.n_users, train.n_items, **self.settings)
         self._iter = DataIter(
             train,
             config.batch_size or 0,
             seed=config.seed,
             last_batch=config.last_batch or "pad",
+            negatives=config.negatives or 0,
             label_name=label_name(self.symbol),
             ctx=self.ctx,
         )
-        self._metric = RMSE(self._iter.n_streamed)
+        self.n_streamed, self._looked = self._iter.n_streamed, time.perf_counter()
+        self._metric = RMSE(self.n_streamed)
         if not self.parameters:
             self.parameters = self._initial_values(config.seed)
         names = [name for name in self.symbol.list_arguments() if name in self.parameters]
@@ -123,13 +145,21 @@ class NetworkModel(Model):
         """Drawn values of every parameter and auxiliary state of the network, by name."""
         mx.random.seed(seed)
         inputs = ("user", "item", label_name(self.symbol))
-        shapes, _, aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
+        with _in_one_sentence(ConfigError, f"network: the shapes of {self.network!r} do not fit together"):
+            shapes, _, aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
+        attributes = self.symbol.attr_dict()
         named = [*zip(self.symbol.list_arguments(), shapes, strict=True)]
         named += zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True)
         initializer = mx.init.Uniform(0.01)
         values = {name: mx.nd.zeros(shape) for name, shape in named if name not in inputs}
         for name, value in values.items():
-            initializer(mx.init.InitDesc(name), value)
+            try:
+                initializer(mx.init.InitDesc(name, attributes.get(name)), value)
+            except ValueError:
+                raise ConfigError(
+                    f"network: MXNet does not know how to initialise the parameter {name!r}; end its name in _weight or _bias, "
+                    "or give its Variable an init."
+                ) from None
         return values
 
     def _arguments(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -156,16 +186,15 @@ class NetworkModel(Model):
                 arg_params=arguments,
                 aux_params=auxiliary,
             )
-        looked = time.perf_counter()
 
         def batch_end(batch: Any) -> None:
-            nonlocal looked
-            if time.perf_counter() - looked > _TICK_SECONDS:
+            if time.perf_counter() - self._looked > _TICK_SECONDS:
                 done = min(batch.nbatch * self._iter.batch_size, self._iter.n_streamed)
                 tick(done, lambda: self._metric.get()[1])
-                looked = time.perf_counter()
+                self._looked = time.perf_counter()
 
-        forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
+        with _in_one_sentence(TrainingError, "MXNet failed to train the network"):
+            forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
         self.parameters = {**forward.arg_params, **forward.aux_params}
         return self._metric.get()[1]
 
@@ -220,7 +249,7 @@ class NetworkModel(Model):
 
     def _grow(self, n_users: int, n_items: int) -> None:
         old_parameters, old_momentum = self.parameters, self._momentum
-        self.symbol = build_network(self.network, n_users, n_items, **self.settings)
+        self.symbol = build_network(find_network(self.network), n_users, n_items, **self.settings)
         self.parameters = self._initial_values(seed=self.config.seed + len(self.history))
         self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, self.ctx) for name in old_momentum}
         for new, old in ((self.parameters, old_parameters), (self._momentum, old_momentum)):
@@ -259,4 +288,7 @@ class NetworkModel(Model):
     def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
         auxiliary = set(self.symbol.list_auxiliary_states())
         named = {f"{'aux' if name in auxiliary else 'arg'}:{name}": array for name, array in arrays.items()}
-        mx.nd.save(str(path), named)
+        try:
+            mx.nd.save(str(path), named)
+        except mx.MXNetError:
+            raise OSError(errno.EIO, "MXNet could not write it, the disk may be full") from None

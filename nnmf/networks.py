@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from . import _mxnet
-from .errors import ConfigError, one_of
+from .errors import ConfigError, NnmfError, one_of
 
 if TYPE_CHECKING:
     from mxnet.symbol import Symbol
@@ -128,17 +128,25 @@ def _dot(user: Symbol, item: Symbol, width: int) -> Symbol:
     return mx.sym.LinearRegressionOutput(prediction, mx.sym.Variable("rating"), name="output")
 
 
-def find_network(name: str) -> Network:
+def find_network(name: str | Network) -> Network:
     """The network of a registered name or of ``module:function`` (a module on the path or in the current folder).
+
+    A function is a network as it is.
 
     Raises:
         ConfigError: a name that is not registered, a module that cannot be imported or lacks the function.
     """
+    if not isinstance(name, str):
+        if not callable(name):
+            raise ConfigError(f"network: got a {type(name).__name__}; give a name or a function that returns a Symbol.")
+        return name
     if ":" not in name:
         if name not in NETWORKS:
             raise ConfigError(one_of(name, NETWORKS, "network") + ", or 'module:function' for a network of your own.")
         return NETWORKS[name]
     module_name, _, attribute = name.partition(":")
+    # A network's module imports mxnet itself, which takes what `load` does first.
+    _mxnet.load()
     here = str(Path.cwd())
     added = here not in sys.path and "" not in sys.path
     if added:
@@ -146,8 +154,9 @@ def find_network(name: str) -> Network:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
         raise ConfigError(
-            f"network: importing {module_name!r} for {name!r} failed: {type(error).__name__}: {error}"
+            f"network: importing {module_name!r} for {name!r} failed: {type(error).__name__}: {reason}"
         ) from error
     finally:
         if added:
@@ -164,7 +173,7 @@ def network_settings(function: Network) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
 
 
-def build_network(name: str, n_users: int, n_items: int, **settings: Any) -> Symbol:
+def build_network(name: str | Network, n_users: int, n_items: int, **settings: Any) -> Symbol:
     """The symbol of a named network.
 
     Raises:
@@ -175,8 +184,14 @@ def build_network(name: str, n_users: int, n_items: int, **settings: Any) -> Sym
     for setting in settings:
         if setting not in known:
             raise ConfigError(f"{setting}: network {name!r} has no such setting; it has {sorted(known)}.")
-    symbol = function(n_users, n_items, **settings)
     mx = _mxnet.load()
+    try:
+        symbol = function(n_users, n_items, **settings)
+    except NnmfError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConfigError(f"network: {name!r} failed with {type(error).__name__}: {reason}") from error
     if not isinstance(symbol, mx.sym.Symbol):
         raise ConfigError(f"network: {name!r} returned {type(symbol).__name__}, not an MXNet Symbol.")
     missing = {"user", "item"} - set(symbol.list_arguments())

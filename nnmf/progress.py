@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -52,9 +53,10 @@ class TrainingProgress:
             if left > _LONG_RUN_SECONDS:
                 self.clear()
                 logger.info(
-                    "Expected time: %s for %d epochs of %s ratings at %s samples/s.",
+                    "Expected time: %s for %d epoch%s of %s ratings at %s samples/s.",
                     duration(left),
-                    self.n_epochs - self.first + 1,
+                    n_left := self.n_epochs - self.first + 1,
+                    "s" if n_left > 1 else "",
                     f"{self.n_ratings:,}",
                     f"{samples_per_second:,.0f}",
                 )
@@ -64,7 +66,7 @@ class TrainingProgress:
                 f"Epoch {epoch}/{self.n_epochs} [{'#' * filled:<{_BAR_WIDTH}}] {100 * done // self.n_ratings:3}%  "
                 f"RMSE {rmse:.4f}  {samples_per_second:,.0f}/s  {duration(left)} left"
             )
-        elif time.perf_counter() - self._logged > _LOG_SECONDS:
+        elif done < self.n_ratings and time.perf_counter() - self._logged > _LOG_SECONDS:
             self._logged = time.perf_counter()
             logger.info(
                 "Epoch %d: %s of %s ratings  train RMSE %.4f  %s samples/s  %s left",
@@ -88,6 +90,7 @@ class TrainingProgress:
             self._drawn = 0
 
     def _draw(self, text: str) -> None:
+        text = text[: shutil.get_terminal_size().columns - 1]  # a longer line would wrap and could not be wiped
         self.stream.write("\r" + text.ljust(self._drawn))
         self.stream.flush()
         self._drawn = max(self._drawn, len(text))

@@ -35,6 +35,10 @@ class Recommending(ABC):
     seen: UserItems
 
     @abstractmethod
+    def check_trained(self) -> None:
+        """Raise a ConfigError unless the model is trained."""
+
+    @abstractmethod
     def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Unclipped predictions for indices; see `Model.predict_index`."""
 
@@ -80,6 +84,7 @@ class Recommending(ABC):
         Raises:
             ConfigError: n below 1, or another value of ``unknown``; DataError: an unknown user with ``unknown="error"``.
         """
+        self.check_trained()
         single = np.ndim(user_ids) == 0
         user = self._user_index(user_ids, unknown)
         allowed, excluded = (None if ids is None else _known(self.items.index(ids)) for ids in (items, exclude))
@@ -113,10 +118,12 @@ class Recommending(ABC):
         Raises:
             DataError: an unknown item, or a network without towers.
         """
+        self.check_trained()
         return self._neighbours("item", self.items, item_id, n)
 
     def similar_users(self, user_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The n users whose vectors point most nearly the way this user's does; see `similar_items`."""
+        self.check_trained()
         return self._neighbours("user", self.users, user_id, n)
 
     def _neighbours(self, side: str, known: IdMap, wanted: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -171,6 +178,7 @@ class Recommending(ABC):
         Raises:
             ConfigError: an unknown metric.
         """
+        self.check_trained()
         wanted = list(metrics_wanted)
         cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS}
         if test.users is not self.users or test.items is not self.items:
@@ -202,6 +210,7 @@ class Recommending(ABC):
             width) and what else the model has: ``user_bias``, ``item_bias``, ``global_mean``, ``implicit_factors``. A
             network's factors are the outputs of its towers.
         """
+        self.check_trained()
         return {"user_ids": self.users.ids, "item_ids": self.items.ids, **self._vectors()}
 
     def to_frame(self, side: str = "item") -> pandas.DataFrame:

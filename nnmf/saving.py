@@ -57,7 +57,7 @@ def checkpoint(model: Model, folder: Path) -> None:
 def save(model: Model, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write a trained model to a new folder, aside and then renamed; see `Model.save`."""
     folder = Path(folder)
-    _check_trained(model)
+    model.check_trained()
     if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
         raise ConfigError(f"{folder}: is not an empty folder; give another, or replace it with overwrite=True.")
     if folder.exists() and any(folder.iterdir()) and not (folder / store.MANIFEST).is_file():
@@ -128,7 +128,7 @@ def _load(folder: Path, ctx: str | None, resume: bool) -> Model:
         model.history = [EpochResult(**result) for result in manifest["history"]]
         model.best_epoch, model.compared_from = manifest["best_epoch"], manifest["compared_from"]
         model.global_mean, model.scale = manifest["global_mean"], tuple(manifest["scale"])
-        model.train_digest = manifest["train_digest"]
+        model.train_digest, model.dataset = manifest["train_digest"], manifest["dataset"]
         with (folder / _TABLES).open("rb") as file, np.load(file, allow_pickle=False) as tables:
             model.users, model.items = IdMap(tables["user_id"]), IdMap(tables["item_id"])
             model.user_mean, model.item_mean = tables["user_mean"], tables["item_mean"]
@@ -152,11 +152,6 @@ def _load(folder: Path, ctx: str | None, resume: bool) -> Model:
         ) from error
 
 
-def _check_trained(model: Model) -> None:
-    if not model.history:
-        raise ConfigError("the model is not trained yet; fit it first.")
-
-
 def _name(model: Model, epoch: int, what: str = "model") -> str:
     # The parameters as mx.model.load_checkpoint("FOLDER/model", epoch) looks for them.
     return f"{what}-{epoch:04d}.{model.suffix}"
@@ -173,6 +168,7 @@ def _content(model: Model, last_epoch: int | None) -> dict[str, Any]:
         "compared_from": model.compared_from,
         "scale": list(model.scale),
         "global_mean": model.global_mean,
+        "dataset": model.dataset,
         "train_digest": model.train_digest,
         "history": [asdict(result) for result in model.history],
         **model._content(),
@@ -188,5 +184,4 @@ def _write_tables(model: Model, path: Path) -> None:
         "seen_start": model.seen.indptr,
         "seen_item": model.seen.item,
     }
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    store.write_arrays(path, arrays)

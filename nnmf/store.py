@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .errors import DataError
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
-# Start of the names under which files are written before they are whole.
-_ASIDE = ".nnmf-part."
+#: start of the names under which files are written before they are whole
+ASIDE = ".nnmf-part."
 
 #: writes one file at the path it is given
 Writer = Callable[[Path], None]
@@ -35,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_file(path: Path, write: Writer) -> None:
     """Let ``write`` make a file under a temporary name of the same ending, flush it to disk and rename it into place."""
-    aside = path.with_name(f"{_ASIDE}{os.getpid()}.{path.name}")
+    aside = path.with_name(f"{ASIDE}{os.getpid()}.{path.name}")
     try:
         try:
             write(aside)
@@ -46,6 +49,14 @@ def write_file(path: Path, write: Writer) -> None:
             aside.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as ``np.savez`` does, which on a full disk leaves an archive that complains when it is collected."""
+    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
 def cannot_write(path: Path, error: OSError) -> DataError:
@@ -75,19 +86,24 @@ def commit(folder: Path, files: dict[str, Writer], keep: Iterable[str], content:
     except OSError as error:
         raise cannot_write(folder, error) from None
     entries = {name: before[name] for name in keep}
-    for name, write in files.items():
-        write_file(folder / name, write)
-        entries[name] = {"sha256": _sha256(folder / name), "bytes": (folder / name).stat().st_size}
-    manifest = {"format": _FORMAT, **content, "files": entries}
-    manifest["sha256"] = _digest(manifest)
-    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    try:
+        for name, write in files.items():
+            write_file(folder / name, write)
+            entries[name] = {"sha256": _sha256(folder / name), "bytes": (folder / name).stat().st_size}
+        manifest = {"format": _FORMAT, **content, "files": entries}
+        manifest["sha256"] = _digest(manifest)
+        write_text(folder / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+    except BaseException:
+        for name in files.keys() - before.keys():
+            (folder / name).unlink(missing_ok=True)
+        raise
     for name in before.keys() - entries.keys():
         (folder / name).unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
     """Remove what processes that were killed left half-written."""
-    for path in folder.glob(f"{_ASIDE}*"):
+    for path in folder.glob(f"{ASIDE}*"):
         path.unlink(missing_ok=True)
 
 

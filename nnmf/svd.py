@@ -17,7 +17,7 @@ from .errors import ConfigError
 from .export import export_factors_onnx
 from .model import Model, Tick
 from .onnx_graph import ExportedIds
-from .store import Writer
+from .store import Writer, write_arrays
 
 # Bytes of either side's factor rows that a block may touch, so that both sides' stay in a core's second-level cache.
 _BLOCK_BYTES = 1 << 19
@@ -70,6 +70,7 @@ class _Factorization(Model):
         if not self.parameters:
             self._initialise(train, np.random.default_rng(config.seed))
         self._check_start()
+        self.n_streamed = len(train)
         self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in counts]
         self._lay_out(train, counts)
         if (config.n_threads or 1) > 1:
@@ -123,7 +124,6 @@ class _Factorization(Model):
         # The order depends on (seed, epoch) alone, so that a resumed run needs no random state.
         squared_error = self._train(np.random.default_rng((self.config.seed, epoch)), learning_rate)
         rmse = math.sqrt(squared_error / n_ratings) if squared_error >= 0 else math.nan
-        tick(n_ratings, lambda: rmse)
         return rmse
 
     def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
@@ -210,8 +210,7 @@ class _Factorization(Model):
 
     def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
         narrow = {name: array[:, : self.n_factors] if array.ndim == 2 else array for name, array in arrays.items()}
-        with path.open("wb") as file:
-            np.savez(file, **narrow)
+        write_arrays(path, narrow)
 
 
 class FunkSVD(_Factorization):

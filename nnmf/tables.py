@@ -23,6 +23,7 @@ class Tables:
     """The tables of a run.
 
     Attributes:
+        dataset: the dataset's name, or the file.
         name: the dataset and how it was split: what every line, file and report calls it.
         whole: the table before it was split; None for a dataset's own fold.
         train: training ratings.
@@ -31,6 +32,7 @@ class Tables:
         best_rmse: the RMSE that knowing the truth would reach, where it is known (the synthetic table's noise).
     """
 
+    dataset: str
     name: str
     whole: Ratings | None
     train: Ratings
@@ -50,7 +52,7 @@ def load_table(config: DataConfig) -> tuple[Ratings, float | None]:
     Raises:
         ConfigError: an unknown dataset; DataError: a table that cannot be had or read.
     """
-    name = config.dataset or _reachable_default(config)
+    name = _dataset(config)
     options: dict[str, Any] = {"on_error": config.on_error, "duplicates": config.duplicates}
     if name == datasets.SYNTHETIC:
         from .synthetic import synthetic
@@ -92,9 +94,9 @@ def load_tables(config: DataConfig) -> Tables:
     Raises:
         ConfigError, DataError: as `load_table`; a fold that the dataset has not.
     """
-    name = config.dataset or _reachable_default(config)
+    name = _dataset(config)
     fold = config.fold
-    if fold is not None and config.split is not None:
+    if fold is not None and (config.split is not None or config.split_by != "rating"):
         raise ConfigError("fold: comes with its own test table, so it does not go with split; give one of them.")
     if fold is None and config.split is None and name == _DEFAULT_DATASET:
         fold = _DEFAULT_FOLD
@@ -105,19 +107,22 @@ def load_tables(config: DataConfig) -> Tables:
     else:
         whole, best_rmse = load_table(DataConfig(**{**config.to_dict(), "dataset": name}))
         fraction = config.split or _DEFAULT_SPLIT
-        if config.split_by == "time":
-            train, test = whole.split_by_time(fraction)
-        elif config.split_by == "user":
-            train, test = whole.split_by_user(fraction, config.split_seed)
-        else:
-            train, test = whole.split(fraction, config.split_seed)
+        train, test = _split(whole, fraction, config)
         by = "" if config.split_by == "rating" else f" by {config.split_by}"
         label = f"{whole.name} {fraction:g}/{1 - fraction:.3g}{by}"
     valid = None
     if config.valid_fraction:
-        train, valid = train.split(1 - config.valid_fraction, config.split_seed)
+        train, valid = _split(train, 1 - config.valid_fraction, config)
         test = test.mapped(train)
-    return Tables(label, whole, train, valid, test, best_rmse)
+    return Tables(name, label, whole, train, valid, test, best_rmse)
+
+
+def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings, Ratings]:
+    if config.split_by == "time":
+        return table.split_by_time(fraction)
+    if config.split_by == "user":
+        return table.split_by_user(fraction, config.split_seed)
+    return table.split(fraction, config.split_seed)
 
 
 def _load_fold(name: str, fold: str, config: DataConfig) -> tuple[Ratings, Ratings]:
@@ -143,14 +148,21 @@ def _load_fold(name: str, fold: str, config: DataConfig) -> tuple[Ratings, Ratin
     return tables[0], tables[1]
 
 
+def _dataset(config: DataConfig) -> str:
+    if config.dataset is not None and not config.dataset.strip():
+        raise ConfigError("dataset: got an empty name; give a dataset or a file, or leave it out.")
+    return config.dataset or _reachable_default(config)
+
+
 def _reachable_default(config: DataConfig) -> str:
     """ml-100k, or the synthetic table where ml-100k is out of reach and nothing that was asked for names it."""
     try:
-        datasets.fetch(_DEFAULT_DATASET, config.data_dir)
+        fold = config.fold or (None if config.split else _DEFAULT_FOLD)
+        datasets.fetch(_DEFAULT_DATASET, config.data_dir, files=datasets.DATASETS[_DEFAULT_DATASET].files(fold))
     except DataError as error:
         if config.data_dir is not None or config.fold is not None:
             raise
         logger.warning("%s", error)
-        logger.warning("Training on the embedded SYNTHETIC table of the same shape instead.")
+        logger.warning("Taking the embedded SYNTHETIC table of the same shape instead.")
         return datasets.SYNTHETIC
     return _DEFAULT_DATASET

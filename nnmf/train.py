@@ -117,17 +117,24 @@ def _train(arguments: Any) -> None:
         check_name(name)
     tables = load_tables(data_config)
     logger.info("%s", describe(tables))
-    root = (
-        Path(arguments.output)
-        if arguments.output
-        else default_folder("-".join(names[:1] if len(names) == 1 else ["all"]))
-    )
-    summaries = []
-    for name in names:
-        model = make_model(name, config)
-        settings = {"model": name, **model.config.to_dict(), "data": data_config.to_dict()}
-        run = RunFolder.begin(root / name if len(names) > 1 else root, settings, arguments.overwrite)
-        summaries.append(_run(name, model, model.fit, run, tables, progress))
+    data = {**data_config.to_dict(), "dataset": tables.dataset}
+    # Every setting and folder is checked before the first model is trained.
+    models = [make_model(name, config) for name in names]
+    root = Path(arguments.output) if arguments.output else default_folder(names[0] if len(names) == 1 else "all")
+    runs: list[RunFolder] = []
+    try:
+        for name, model in zip(names, models, strict=True):
+            settings = {"model": name, **model.config.to_dict(), "data": data}
+            runs.append(RunFolder.begin(root / name if len(names) > 1 else root, settings, arguments.overwrite))
+        summaries = [
+            _run(name, model, model.fit, run, tables, progress)
+            for name, model, run in zip(names, models, runs, strict=True)
+        ]
+    finally:
+        for run in runs:
+            run.abandon()
+        if root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
     print(table(summaries))
     print(f"Saved in {root}")
 
@@ -164,14 +171,14 @@ def _resume(arguments: Any, progress: TrainingProgress) -> None:
     changes = {name: value for name, value in read_flags(TrainConfig, arguments).to_dict().items() if name in given}
     model = load_checkpoint(folder, ctx=changes.get("ctx"))
     model.config = dataclasses.replace(model.config, **changes)
-    run, settings = RunFolder.reopen(folder, model)
-    data = {**settings["data"], **({"data_dir": arguments.data_dir} if "data_dir" in given else {})}
+    run = RunFolder.reopen(folder, model)
     if len(model.history) >= (model.config.n_epochs or 0):
         raise ConfigError(f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs.")
+    data = {**run.settings["data"], **({"data_dir": arguments.data_dir} if "data_dir" in given else {})}
     tables = load_tables(DataConfig.from_dict(data))
     logger.info("%s", describe(tables))
     logger.info("Going on after epoch %d.", len(model.history))
-    print(table([_run(settings["model"], model, model.resume, run, tables, progress)]))
+    print(table([_run(run.settings["model"], model, model.resume, run, tables, progress)]))
     print(f"Saved in {folder}")
 
 
@@ -187,27 +194,20 @@ def _run(
     from .report import summarise
 
     logger.info("Training %s on %s.", name, tables.name)
-    ended = "finished"
+    ended = "failed"
     try:
         train(tables.train, tables.watched, callbacks=[run, log_epoch], progress=progress)
+        ended = "finished"
     except KeyboardInterrupt:
-        ended, n_done = "interrupted", len(model.history)
-        kept = (
-            f"the {n_done} finished epochs are kept in {run.path}"
-            if n_done
-            else "no epoch was finished, nothing is kept"
-        )
+        ended = "interrupted"
+        kept = f"its {run.n_saved} finished epochs are kept in {run.path}" if run.n_saved else "no epoch was finished"
         raise KeyboardInterrupt(f"interrupted; {kept}.") from None
-    except BaseException:
-        ended = "failed"
-        raise
     finally:
-        if model.history:
+        summary = {}
+        if run.n_saved and run.n_saved == len(model.history):  # else the disk failed, and is not written to again
             model.restore_best()
             summary = summarise(name, model, tables, ended)
             run.finish(summary)
-        else:
-            run.abandon()
     return summary
 
 

@@ -174,6 +174,10 @@ def test_without_a_reachable_dataset_the_synthetic_one_is_named_everywhere(capsy
     assert "no network" in err and "SYNTHETIC" in err
     assert "Dataset synthetic 0.8/0.2" in out and "the best reachable RMSE is 0.89" in out
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["dataset"] == "synthetic"
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text())["dataset"] == "synthetic"
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["dataset"] == "synthetic"
+    assert "(synthetic)" in err
     assert summary["dataset"] == "synthetic 0.8/0.2" and 0.85 < summary["best_possible_rmse"] < 0.95
     for named in (["--dataset", "ml-100k"], ["--fold", "u1"]):
         code, _, err = run(capsys, train_main, *named)
@@ -316,3 +320,81 @@ def test_what_may_not_change_when_a_run_is_resumed(file, capsys, tmp_path):
     (tmp_path / "run" / "config.json").write_text("{}")
     code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
     assert code == 1 and "is missing or damaged" in err
+
+
+def test_a_network_whose_module_imports_mxnet(file, tmp_path):
+    (tmp_path / "my_net.py").write_text(
+        "import mxnet as mx\n"
+        "def net(n_users, n_items, n_factors=2):\n"
+        "    user = mx.sym.Embedding(mx.sym.Variable('user'), input_dim=n_users, output_dim=n_factors)\n"
+        "    item = mx.sym.Embedding(mx.sym.Variable('item'), input_dim=n_items, output_dim=n_factors)\n"
+        "    return mx.sym.LinearRegressionOutput(mx.sym.sum_axis(user * item, axis=1), mx.sym.Variable('score'))\n"
+    )
+    command = [sys.executable, "-m", "nnmf.train", "--network", "my_net:net", "--dataset", str(file), "--n-epochs", "1"]
+    done = subprocess.run([*command, "--output", "run"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_old_run_stays_until_the_new_one_has_finished_an_epoch(file, capsys, tmp_path):
+    base = [train_main, "--network", "plain", "--dataset", file, *FAST, "--output", "run"]
+    assert run(capsys, *base)[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for flags in (["--batch-size", "9999"], ["--learning-rate", "1e30"]):
+        assert run(capsys, *base, "--overwrite", *flags)[0] in (1, 2)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_all_folders_are_checked_before_anything_is_trained(file, capsys, tmp_path):
+    (tmp_path / "run" / "dropout_mlp").mkdir(parents=True)
+    (tmp_path / "run" / "dropout_mlp" / "mine.txt").write_text("")
+    code, _, err = run(capsys, train_main, "--network", "all", "--dataset", file, "--n-epochs", 1, "--output", "run")
+    assert code == 2 and "dropout_mlp is not empty" in err and "Epoch" not in err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["dropout_mlp"]
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch):
+    from nnmf.runs import default_folder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda pattern: "now")
+    assert [str(default_folder("x")) for _ in range(3)] == ["runs/x-now", "runs/x-now-2", "runs/x-now-3"]
+
+
+def test_ctrl_c_at_any_moment_leaves_a_folder_that_agrees_with_itself(file, tmp_path):
+    rng = np.random.default_rng(1)
+    for attempt in range(4):
+        folder = f"run{attempt}"
+        command = [sys.executable, "-m", "nnmf.train", "--model", "svd", "--dataset", str(file), "--n-epochs", "100000"]
+        process = subprocess.Popen(
+            [*command, "--output", folder, "--learning-rate", "1e-6"], stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
+        while not (tmp_path / folder / "metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        n_lines = len((tmp_path / folder / "metrics.jsonl").read_text().splitlines())
+        manifest = json.loads((tmp_path / folder / "manifest.json").read_text())
+        assert process.returncode == 130, err
+        assert f"interrupted; its {n_lines} finished epochs are kept in {folder}." in err
+        assert manifest["last_epoch"] == n_lines == json.loads((tmp_path / folder / "summary.json").read_text())["epochs"]
+
+
+def test_a_full_disk_gets_one_sentence(file, tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    base = f"{sys.executable} -m nnmf.train --dataset {file} --n-epochs 2 --output run"
+    assert subprocess.run([sys.executable, "-m", "nnmf.data", str(file)]).returncode == 0  # the parsed table is cached
+    for model in ("--model svd --n-factors 640", "--network plain --n-factors 640 --ctx cpu"):
+        done = subprocess.run(
+            ["bash", "-c", f"ulimit -f 20; trap '' XFSZ; {base} {model}"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 1
+        assert "cannot be written" in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert not (tmp_path / "run").exists()
+
+
+def test_output_that_nobody_reads_is_no_traceback(file, tmp_path):
+    base = f"{sys.executable} -m nnmf.data {file}"
+    for command in (f"{base} > /dev/full", f"{base} | true", f"{base} >&-"):
+        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr, done.stderr

@@ -208,3 +208,82 @@ def test_the_tutorial_s_curve(u1):
 def test_the_mlp_s_figure(u1):
     model = fit("one_layer_mlp", *u1, ctx="cpu", seed=1, n_epochs=3)
     assert 0.94 < model.history[-1].valid_rmse < 1.02
+
+
+def test_looking_at_an_epoch_changes_no_figure(tables, monkeypatch):
+    def curve(seconds):
+        monkeypatch.setattr("nnmf.network_model._TICK_SECONDS", seconds)
+        return [result.train_rmse for result in fit("plain", *tables, **FAST).history]
+
+    assert curve(0.0) == curve(1e9)
+
+
+def test_validation_that_explodes_stops_training_before_the_epoch_counts(tables):
+    model = NetworkModel("plain", TrainConfig(**{**FAST, "learning_rate": 1e30, "batch_size": 1200}))
+    with pytest.raises(TrainingError, match=r"diverged in epoch 1: the RMSE reached"):
+        model.fit(*tables)
+    assert model.history == []
+
+
+def test_ratings_that_are_all_zero_are_no_divergence():
+    table = low_rank()
+    zero = Ratings.from_arrays(table.user, table.item, np.zeros(len(table)))
+    assert fit("plain", zero, **FAST).history[-1].train_rmse < 0.01
+
+
+def test_a_function_is_a_network(tables):
+    from nnmf.networks import plain_net
+
+    def narrow(n_users, n_items, n_factors=2):
+        return plain_net(n_users, n_items, n_factors)
+
+    model = NetworkModel(narrow, TrainConfig(n_epochs=1, ctx="cpu")).fit(*tables)
+    assert model.parameters["user_factors_weight"].shape == (60, 2)
+    assert model.network.endswith("narrow")
+    with pytest.raises(ConfigError, match="network: got a int; give a name or a function"):
+        NetworkModel(3)
+
+
+def test_networks_that_fail_do_so_in_one_sentence(tables):
+    from nnmf import _mxnet
+
+    mx = _mxnet.load()
+
+    def wrong_signature(n_users):
+        return None
+
+    def no_shapes_that_fit(n_users, n_items):
+        user, item = (mx.sym.Embedding(mx.sym.Variable(s), input_dim=9, output_dim=w) for s, w in (("user", 3), ("item", 4)))
+        return mx.sym.LinearRegressionOutput(mx.sym.sum(user * item, axis=1), mx.sym.Variable("rating"))
+
+    def odd_name(n_users, n_items):
+        user = mx.sym.Embedding(mx.sym.Variable("user"), mx.sym.Variable("p"), input_dim=n_users, output_dim=3)
+        item = mx.sym.Embedding(mx.sym.Variable("item"), mx.sym.Variable("q"), input_dim=n_items, output_dim=3)
+        return mx.sym.LinearRegressionOutput(mx.sym.sum(user * item, axis=1), mx.sym.Variable("rating"))
+
+    def normalised(n_users, n_items):
+        user = mx.sym.Embedding(mx.sym.Variable("user"), input_dim=n_users, output_dim=3)
+        item = mx.sym.Embedding(mx.sym.Variable("item"), input_dim=n_items, output_dim=3)
+        return mx.sym.LinearRegressionOutput(
+            mx.sym.sum(mx.sym.BatchNorm(user, fix_gamma=False) * item, axis=1), mx.sym.Variable("rating")
+        )
+
+    for network, message in (
+        (wrong_signature, "failed with TypeError"),
+        (no_shapes_that_fit, "the shapes of .* do not fit together"),
+        (odd_name, "does not know how to initialise the parameter 'p'"),
+    ):
+        with pytest.raises(ConfigError, match=message) as error:
+            NetworkModel(network, TrainConfig(n_epochs=1, ctx="cpu")).fit(*tables)
+        assert "\n" not in str(error.value)
+    assert len(NetworkModel(normalised, TrainConfig(n_epochs=2, ctx="cpu")).fit(*tables).history) == 2
+
+
+def test_what_training_needs_is_asked_for(tables):
+    train, valid = tables
+    with pytest.raises(ConfigError, match="patience: needs validation ratings"):
+        fit("plain", train, **FAST, patience=2)
+    with pytest.raises(DataError, match="holds no ratings to validate on"):
+        fit("plain", train, valid.take(np.zeros(len(valid), bool)), **FAST)
+    with pytest.raises(ConfigError, match="not trained yet"):
+        NetworkModel("plain").predict([1], [1])
