@@ -10,7 +10,6 @@ import numpy as np
 from .cli import Parser, add_flags, read_flags, run_command, start_logging
 from .config import DataConfig
 from .data import Ratings
-from .tables import load_table
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
 
     def command() -> None:
+        from .tables import load_table  # which needs this module's statistics
+
         start_logging()
         ratings, best_rmse = load_table(read_flags(DataConfig, arguments))
         found = statistics(ratings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from . import datasets
 from .config import DataConfig
 from .data import Ratings
 from .errors import ConfigError, DataError, one_of
+from .statistics import Statistics, statistics
 
 logger = logging.getLogger("nnmf")
 
@@ -25,7 +27,7 @@ class Tables:
     Attributes:
         dataset: the dataset's name, or the file.
         name: the dataset and how it was split: what every line, file and report calls it.
-        whole: the table before it was split; None for a dataset's own fold.
+        statistics: of the table before it was split; None for a dataset's own fold.
         train: training ratings.
         valid: ratings to choose the epoch by, or None where the test table is watched instead.
         test: test ratings, mapped through the training table's ids.
@@ -34,7 +36,7 @@ class Tables:
 
     dataset: str
     name: str
-    whole: Ratings | None
+    statistics: Statistics | None
     train: Ratings
     valid: Ratings | None
     test: Ratings
@@ -100,7 +102,7 @@ def load_tables(config: DataConfig) -> Tables:
         raise ConfigError("fold: comes with its own test table, so it does not go with split; give one of them.")
     if fold is None and config.split is None and name == _DEFAULT_DATASET:
         fold = _DEFAULT_FOLD
-    best_rmse, whole = None, None
+    best_rmse, found = None, None
     if fold is not None:
         train, test = _load_fold(name, fold, config)
         label = f"{name}/{fold}"
@@ -109,12 +111,13 @@ def load_tables(config: DataConfig) -> Tables:
         fraction = config.split or _DEFAULT_SPLIT
         train, test = _split(whole, fraction, config)
         by = "" if config.split_by == "rating" else f" by {config.split_by}"
+        found = statistics(whole)
         label = f"{whole.name} {fraction:g}/{1 - fraction:.3g}{by}"
     valid = None
     if config.valid_fraction:
         train, valid = _split(train, 1 - config.valid_fraction, config)
         test = test.mapped(train)
-    return Tables(name, label, whole, train, valid, test, best_rmse)
+    return Tables(name, label, found, train, valid, test, best_rmse)
 
 
 def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings, Ratings]:
@@ -163,6 +166,8 @@ def _reachable_default(config: DataConfig) -> str:
         if config.data_dir is not None or config.fold is not None:
             raise
         logger.warning("%s", error)
+        if place := os.environ.get("NNMF_DATA"):
+            logger.warning("$NNMF_DATA is %s, where no %s was found.", place, _DEFAULT_DATASET)
         logger.warning("Taking the embedded SYNTHETIC table of the same shape instead.")
         return datasets.SYNTHETIC
     return _DEFAULT_DATASET

@@ -116,6 +116,8 @@ def _train(arguments: Any) -> None:
     for name in names:
         check_name(name)
     tables = load_tables(data_config)
+    if tables.statistics:
+        logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
     data = {**data_config.to_dict(), "dataset": tables.dataset}
     # Every setting and folder is checked before the first model is trained.

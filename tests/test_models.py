@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -371,3 +374,11 @@ def test_a_network_without_towers_recommends_too(tables, tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     (tmp_path / "concat_nets.py").unlink()
     assert np.array_equal(nnmf.load(tmp_path / "model").recommend(train.users.ids[:4], 5)[0], ids)
+
+
+def test_damaged_folders_are_refused_in_one_sentence():
+    """A part of what scripts/damage_models.py tries."""
+    script = Path(__file__).parent.parent / "scripts" / "damage_models.py"
+    done = subprocess.run([sys.executable, str(script), "--tries", "120"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) > 60
