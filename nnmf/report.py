@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -57,53 +57,45 @@ def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
     """The results as a table, beside the tutorial's own figures where they are of the same ratings."""
     first = summaries[0]
-    watched = "test" if first["chosen_on"] == "test" else "valid"
-    columns = [
-        "model",
-        "epochs",
-        "train RMSE",
-        f"{watched} RMSE, last epoch",
-        f"{watched} RMSE, best epoch",
-        "samples/s",
-        "time",
-    ]
-    rows = [
-        [
-            summary["model"],
-            str(summary["epochs"]),
-            f"{summary['train_rmse']:.4f}",
-            f"{summary['last_valid_rmse']:.4f}",
-            f"{summary['best_valid_rmse']:.4f} ({summary['best_epoch']})",
-            f"{summary['samples_per_second']:,}",
-            f"{summary['seconds']:.1f} s",
-        ]
-        for summary in summaries
-    ]
+    on_test = first["chosen_on"] == "test"
+    beside_tutorial = on_test and first["dataset"] == _TUTORIAL_DATASET
+    columns = _columns("test" if on_test else "valid")
     notes = []
-    if first["chosen_on"] == "valid":
-        columns.append("test RMSE")
-        for row, summary in zip(rows, summaries, strict=True):
-            row.append(f"{summary['test_rmse']:.4f}")
-    else:
+    if on_test:
         notes.append(
             "The best epoch is chosen on the test ratings; --valid-fraction 0.1 chooses it on training ratings instead."
         )
-    if first["dataset"] == _TUTORIAL_DATASET and first["chosen_on"] == "test":
-        columns.append("tutorial, last epoch")
-        for row, summary in zip(rows, summaries, strict=True):
-            row.append(_TUTORIAL.get(summary["model"], ""))
-        if any("*" in row[-1] for row in rows):
+    else:
+        columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
+    if beside_tutorial:
+        columns["tutorial, 10 epochs"] = lambda summary: _TUTORIAL.get(summary["model"], "")
+        if any("*" in _TUTORIAL.get(summary["model"], "") for summary in summaries):
             notes.append(_TUTORIAL_NOTE)
     if first["best_possible_rmse"] is not None:
-        notes.append(
-            f"SYNTHETIC table: knowing the truth, the best reachable RMSE is {first['best_possible_rmse']:.4f}."
-        )
-    widths = [max(len(row[at]) for row in [columns, *rows]) for at in range(len(columns))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [columns, ["-" * width for width in widths], *rows]
+        best = first["best_possible_rmse"]
+        notes.append(f"SYNTHETIC table: knowing the truth, the best reachable RMSE is {best:.4f}.")
+    rows = [list(columns), *([cell(summary) for cell in columns.values()] for summary in summaries)]
+    return "\n".join([f"Dataset {first['dataset']}", *_lines(rows), *notes])
+
+
+def _columns(watched: str) -> dict[str, Callable[[dict[str, Any]], str]]:
+    """What each column says of a summary, by its heading."""
+    return {
+        "model": lambda summary: summary["model"],
+        "epochs": lambda summary: str(summary["epochs"]),
+        "train RMSE": lambda summary: f"{summary['train_rmse']:.4f}",
+        f"{watched} RMSE, last epoch": lambda summary: f"{summary['last_valid_rmse']:.4f}",
+        f"{watched} RMSE, best epoch": lambda summary: f"{summary['best_valid_rmse']:.4f} ({summary['best_epoch']})",
+        "samples/s": lambda summary: f"{summary['samples_per_second']:,}",
+        "time": lambda summary: f"{summary['seconds']:.1f} s",
+    }
+
+
+def _lines(rows: list[list[str]]) -> list[str]:
+    """Rows, the first of them headings, as lines of equal columns: names to the left, figures to the right."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    padded = [
+        [row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))] for row in rows
     ]
-    return "\n".join([f"Dataset {first['dataset']}", *(line.rstrip() for line in lines), *notes])
+    return ["  ".join(row).rstrip() for row in padded]
