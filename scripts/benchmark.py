@@ -1,8 +1,8 @@
-"""Top-N lists for every user: `nnmf.ranking.top_n` against implicit's `recommend` on the same factors, in alternating runs.
+"""What using a model costs: top-N lists for every user against implicit's, predictions a second, and loading.
 
-    python scripts/benchmark_ranking.py [--runs 5] [--implicit-python PYTHON] [--readme README.md]
+    python scripts/benchmark.py [--runs 5] [--implicit-python PYTHON] [--readme README.md]
 
-PYTHON is an interpreter that has implicit (default: this one). Each run is a process of its own, so that its peak of memory
+Lists are `nnmf.ranking.top_n`'s and implicit's `recommend`'s on the same factors, in alternating runs. PYTHON is an interpreter that has implicit (default: this one). Each run is a process of its own, so that its peak of memory
 is its own; what is timed is the second call, after a small one that compiles and starts threads. implicit runs with
 OPENBLAS_NUM_THREADS=1, as it asks for; it is slower without.
 """
@@ -60,6 +60,35 @@ def lists(users):
     rows = None if seen is None else seen if len(users) == len(user_factors) else seen[users]
     return model.recommend(users, rows, N=n, filter_already_liked_items=with_seen)[0]
 """
+SAVE = """
+import sys
+import numpy as np
+from nnmf import SVD, Ratings
+folder, (n_users, n_items, n_factors, n_ratings) = sys.argv[1], map(int, sys.argv[2:])
+rng = np.random.default_rng(0)
+pair = np.unique(rng.integers(0, n_users * n_items, n_ratings))
+table = Ratings.from_arrays(pair // n_items, pair % n_items, rng.integers(1, 6, len(pair)))
+SVD(n_factors=n_factors, n_epochs=1).fit(table).save(folder + "/model")
+"""
+USE = """
+import json, sys, time
+import numpy as np
+import nnmf
+folder, n_pairs = sys.argv[1], 5_000_000
+start = time.perf_counter()
+model = nnmf.load(folder + "/model")
+load = time.perf_counter() - start
+rng = np.random.default_rng(1)
+users, items = (rng.choice(ids.ids, n_pairs) for ids in (model.users, model.items))
+user, item = model.users.index(users), model.items.index(items)
+model.predict(users[:10], items[:10])
+speeds = []
+for predict, columns in ((model.predict, (users, items)), (model.predict_index, (user, item))):
+    start = time.perf_counter()
+    predict(*columns)
+    speeds.append(n_pairs / (time.perf_counter() - start) / 1e6)
+print(json.dumps({"load": load, "predict": speeds[0], "predict_index": speeds[1]}))
+"""
 TIME = """
 lists(users[:100])
 before, start, busy = peak(), time.perf_counter(), time.process_time()
@@ -68,6 +97,25 @@ seconds, busy = time.perf_counter() - start, time.process_time() - busy
 np.save(folder + "/" + sys.argv[4] + ".npy", found)
 print(json.dumps({"seconds": seconds, "cpu_seconds": busy, "peak": peak(), "above": peak() - before}))
 """
+
+
+def use_a_model(folder: str, sizes: list[str], runs: int) -> str:
+    """Loading and predicting with an SVD model of these sizes, in processes of their own: median and range of each."""
+    subprocess.run([sys.executable, "-c", SAVE, folder, *sizes], check=True)
+    found: dict[str, list[float]] = {}
+    for _ in range(runs):
+        done = subprocess.run([sys.executable, "-c", USE, folder], capture_output=True, text=True, check=True)
+        for name, value in json.loads(done.stdout).items():
+            found.setdefault(name, []).append(value)
+    said = {
+        "load": "`nnmf.load` of that model, imports included: {} s",
+        "predict": "`predict` of 5 M pairs of ids: {} M pairs/s",
+        "predict_index": "`predict_index` of the same pairs as indices: {} M pairs/s",
+    }
+    return "\n".join(
+        "- " + said[name].format(f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})")
+        for name, values in found.items()
+    )
 
 
 def main() -> None:
@@ -79,7 +127,9 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--implicit-python", default=sys.executable)
-    parser.add_argument("--readme", type=Path, help="write the table between the markers <!-- ranking --> of this file")
+    parser.add_argument(
+        "--readme", type=Path, help="write the table between the markers <!-- model-speed --> of this file"
+    )
     args = parser.parse_args()
 
     # A process of each: the interpreter, what it runs, and what is set around it.
@@ -113,11 +163,13 @@ def main() -> None:
                     f"| {median(of['cpu_seconds']):.2f} | {max(of['peak']):.0f} | {max(of['above']):.0f} "
                     f"| {(ours == theirs).mean():.4%} |"
                 )
+        use = use_a_model(folder, sizes, args.runs)
     head = f"Top {args.top} of {args.n_users} users x {args.n_items} items, {args.n_factors} factors, {args.n_seen} pairs seen, "
-    text = head + f"{os.cpu_count()} cores, {args.runs} alternating runs.\n\n" + "\n".join(lines) + "\n"
+    text = head + f"{os.cpu_count()} cores, {args.runs} alternating runs.\n\n" + "\n".join(lines)
+    text += f"\n\nAn SVD model of the same sizes:\n\n{use}\n"
     print(text)
     if args.readme:
-        put_between(args.readme, "ranking", text)
+        put_between(args.readme, "model-speed", text)
 
 
 if __name__ == "__main__":
