@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ConfigError, DataError, one_of
-from .ids import UNKNOWN, IdMap, as_ids
+from .ids import UNKNOWN, IdMap, as_column, as_ids, as_seconds
 from .readers import read_columns
 
 if TYPE_CHECKING:
@@ -62,9 +62,19 @@ class Ratings:
         if np.isnan(self.scale[0]):
             scale = (float(self.rating.min()), float(self.rating.max())) if len(self) else (0.0, 0.0)
             object.__setattr__(self, "scale", scale)
-        for column in (self.user, self.item, self.rating, self.timestamp):
+        self._freeze()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._freeze()  # a copy's and an unpickled table's arrays are writeable
+
+    def _freeze(self) -> None:
+        for name in ("user", "item", "rating", "timestamp"):
+            column = getattr(self, name)
             if column is not None:
-                column.flags.writeable = False
+                view = column.view()  # the caller's own array stays as it is
+                view.flags.writeable = False
+                object.__setattr__(self, name, view)
 
     # -- building ----------------------------------------------------------------------------------------------------
     @classmethod
@@ -85,7 +95,7 @@ class Ratings:
         Args:
             user_ids, item_ids: integers or strings.
             ratings: finite numbers.
-            timestamps: whole seconds.
+            timestamps: whole seconds, or dates (datetime64 or `datetime`), which are cut to whole seconds since 1970.
             duplicates: what becomes of a (user, item) pair that stands there more than once: "error", "last" (in the
                 table's order) or "mean" (of its ratings).
             like: a table whose id maps to use (a test table's train table); ids it lacks get index -1.
@@ -99,8 +109,8 @@ class Ratings:
         if duplicates not in _DUPLICATES:
             raise ConfigError(one_of(duplicates, _DUPLICATES, "duplicates"))
         user_id, item_id = as_ids(user_ids, f"{name}: user ids"), as_ids(item_ids, f"{name}: item ids")
-        rating = _as_column(ratings, np.float32, f"{name}: ratings")
-        timestamp = None if timestamps is None else _as_column(timestamps, np.int64, f"{name}: timestamps")
+        rating = as_column(ratings, np.float32, f"{name}: ratings")
+        timestamp = None if timestamps is None else as_seconds(timestamps, f"{name}: timestamps")
         lengths = {len(column) for column in (user_id, item_id, rating, timestamp) if column is not None}
         if len(lengths) > 1:
             raise DataError(
@@ -147,30 +157,34 @@ class Ratings:
         cls,
         frame: Any,
         *,
-        user: str = "user_id",
-        item: str = "item_id",
-        rating: str = "rating",
-        timestamp: str | None = None,
+        user: Hashable = "user_id",
+        item: Hashable = "item_id",
+        rating: Hashable = "rating",
+        timestamp: Hashable | None = None,
         **options: Any,
     ) -> Ratings:
-        """A table from a pandas or polars frame (anything that answers ``frame[column]``), by column names.
+        """A table from a pandas or polars frame (or anything that answers ``frame[column]``), by column names.
 
-        Further options are those of `from_arrays`.
+        A lazy frame of polars is collected; a dictionary of columns is a frame too. Further options are those of
+        `from_arrays`.
 
         Raises:
             DataError: a column that the frame lacks, and what `from_arrays` raises.
         """
-        names = [str(name) for name in frame.columns]
-        for name in (user, item, rating, timestamp):
-            if name is not None and name not in names:
+        if hasattr(frame, "collect") and not hasattr(frame, "__array__"):
+            frame = frame.collect()
+        columns = frame if isinstance(frame, Mapping) else getattr(frame, "columns", None)
+        if columns is None:
+            raise DataError(f"from_frame: got a {type(frame).__name__}, which has no columns; use from_arrays.")
+        names = list(columns)
+        wanted = [user, item, rating] if timestamp is None else [user, item, rating, timestamp]
+        for name in wanted:
+            if name not in names:
                 raise DataError(
                     f"the frame has no column {name!r}; it has {names}. Name the columns with user=, item=, rating=."
                 )
         options.setdefault("name", "frame")
-        stamps = None if timestamp is None else np.asarray(frame[timestamp])
-        return cls.from_arrays(
-            np.asarray(frame[user]), np.asarray(frame[item]), np.asarray(frame[rating]), stamps, **options
-        )
+        return cls.from_arrays(*(np.asarray(frame[name]) for name in wanted), **options)
 
     # -- sizes -------------------------------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -231,14 +245,17 @@ class Ratings:
         columns: dict[str, Any] = {}
         for side, ids in (("user", self.users), ("item", self.items)):
             index = getattr(self, side)
-            if (index == UNKNOWN).any():
-                raise DataError(f"{self.name}: holds {side}s unknown to its id map; drop them with take(known) first.")
+            self._require_known(index)
             used = np.zeros(len(ids), bool)
             used[index] = True
             if not used.all():
                 columns[side] = (np.cumsum(used, dtype=np.int32) - np.int32(1))[index]
                 columns[side + "s"] = IdMap(ids.ids[used])
         return replace(self, **columns)
+
+    def _require_known(self, *indices: np.ndarray) -> None:
+        if any((index == UNKNOWN).any() for index in indices):
+            raise DataError(f"{self.name}: holds ratings of unknown users or items; drop them with take(known) first.")
 
     def _without_duplicates(self, how: str) -> Ratings:
         pair = self.user.astype(np.int64) * self.n_items + self.item
@@ -272,10 +289,11 @@ class Ratings:
         The train table's id maps hold just its own users and items; the test table is mapped through them.
 
         Raises:
-            ConfigError: a fraction that leaves one side without ratings.
+            ConfigError: a fraction that leaves one side without ratings, a seed that is none.
+            DataError: ratings of unknown users or items (so do the other ways to split).
         """
         n_train = self._n_train(fraction)
-        order = np.random.default_rng(seed).permutation(len(self))
+        order = self._shuffled(seed)
         in_train = np.zeros(len(self), bool)
         in_train[order[:n_train]] = True
         return self._parted(in_train)
@@ -283,7 +301,7 @@ class Ratings:
     def split_by_user(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
         """(train, test): of each user's n ratings a random ``ceil(fraction * n)`` train, so that every user is known."""
         self._n_train(fraction)
-        order = np.random.default_rng(seed).permutation(len(self))
+        order = self._shuffled(seed)
         order = order[np.argsort(self.user[order], kind="stable")]
         per_user = np.bincount(self.user, minlength=self.n_users)
         start = np.cumsum(per_user) - per_user
@@ -313,13 +331,20 @@ class Ratings:
         """``n_folds`` pairs (train, test) whose test tables part the ratings at random: each is tested on once."""
         if not 2 <= n_folds <= len(self):
             raise ConfigError(f"n_folds: got {n_folds}; give a number from 2 to the table's {len(self)} ratings.")
-        order = np.random.default_rng(seed).permutation(len(self))
+        self._require_known(self.user, self.item)
+        order = self._shuffled(seed)
         for rows in np.array_split(order, n_folds):
             in_train = np.ones(len(self), bool)
             in_train[rows] = False
             yield self._parted(in_train)
 
+    def _shuffled(self, seed: int) -> np.ndarray:
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise ConfigError(f"seed: got {seed!r}; give a whole number of at least 0.")
+        return np.random.default_rng(seed).permutation(len(self))
+
     def _n_train(self, fraction: float) -> int:
+        self._require_known(self.user, self.item)
         n_train = round(fraction * len(self)) if 0 < fraction < 1 else 0
         if not 0 < n_train < len(self):
             raise ConfigError(
@@ -330,25 +355,6 @@ class Ratings:
     def _parted(self, in_train: np.ndarray) -> tuple[Ratings, Ratings]:
         train = self.take(in_train).compact()
         return train, self.take(~in_train).mapped(train)
-
-
-def _as_column(values: npt.ArrayLike, dtype: Any, what: str) -> np.ndarray:
-    """A column of numbers in the given type; an error names the first entry that is no finite number."""
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise DataError(f"{what}: expected one column, got an array of shape {array.shape}.")
-    if array.dtype.kind not in "fiub":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError):
-            raise DataError(
-                f"{what}: expected numbers, got {array.dtype} (first entry {array[:1].tolist()})."
-            ) from None
-    bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN too
-    if bad.any():
-        at = int(np.argmax(bad))
-        raise DataError(f"{what}: entry {at} is {array[at]}; give finite numbers of 32 bits, drop or mend such rows.")
-    return array.astype(dtype)
 
 
 if __name__ == "__main__":

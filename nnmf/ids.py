@@ -1,7 +1,11 @@
-"""`IdMap`: the ids that stand in a file, and the 0-based indices the tables are addressed with."""
+"""`IdMap`: the ids that stand in a file, and the 0-based indices the tables are addressed with.
+
+Here too: the checks of the columns that callers give, of ids (`as_ids`), numbers and timestamps.
+"""
 
 from __future__ import annotations
 
+from datetime import date, timezone
 from functools import cached_property
 from typing import Any
 
@@ -19,10 +23,11 @@ _DENSE_FACTOR, _DENSE_MIN = 8, 1 << 20
 
 
 def as_ids(values: Any, what: str = "id") -> np.ndarray:
-    """Ids as a 1-d array of integers (their own width) or of `str`.
+    """Ids as a 1-d array of integers (of 32 or 64 bits with a sign) or of `str`.
 
     Args:
-        values: array-like of shape (n,): integers, whole floats (what pandas makes of a column with gaps) or strings.
+        values: array-like of shape (n,): integers, whole floats (what pandas makes of a column with gaps), strings or
+            bytes of UTF-8.
         what: how an error names the column.
 
     Raises:
@@ -34,7 +39,8 @@ def as_ids(values: Any, what: str = "id") -> np.ndarray:
     if array.dtype.kind in "iu":
         if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
             raise DataError(f"{what}: {array.max()} does not fit in 64 bits with a sign; pass such ids as strings.")
-        return array if array.dtype.kind == "i" else array.astype(np.int64)
+        # Narrow ones are widened: the span between two of them does not fit their own type.
+        return array if array.dtype.kind == "i" and array.itemsize >= 4 else array.astype(np.int64)
     if array.dtype.kind == "f":
         bad = ~np.isfinite(array) | (array != np.floor(array)) | (np.abs(array) > 2.0**53)
         if bad.any():
@@ -51,12 +57,69 @@ def as_ids(values: Any, what: str = "id") -> np.ndarray:
         except OverflowError:
             return array.astype(str)
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8")
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{what}: {error.object!r} is not UTF-8 text; decode the ids to strings first.") from None
     if array.dtype.kind == "U":
         return array
     if array.size == 0:
         return array.astype(np.int64)
     raise DataError(f"{what}: ids are whole numbers or strings, got an array of {array.dtype}.")
+
+
+def as_column(values: npt.ArrayLike, dtype: Any, what: str) -> np.ndarray:
+    """A column of numbers in the given type; an error names the first entry that is no finite number."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{what}: expected one column, got an array of shape {array.shape}.")
+    if array.dtype.kind not in "fiub":
+        try:
+            if array.dtype.kind not in "OSU":  # dates and complex numbers would be turned into something
+                raise TypeError
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{what}: expected numbers, got {array.dtype} (first entry {array[:1].tolist()})."
+            ) from None
+    bad = ~(np.abs(array) <= np.finfo(np.float32).max)  # NaN too
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(f"{what}: entry {at} is {array[at]}; give finite numbers of 32 bits, drop or mend such rows.")
+    return array.astype(dtype)
+
+
+def as_seconds(values: npt.ArrayLike, what: str) -> np.ndarray:
+    """Timestamps in whole seconds as int64, of numbers or of dates; an error names the first that is neither."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{what}: expected one column, got an array of shape {array.shape}.")
+    if array.dtype.kind == "O" and array.size and all(isinstance(value, date) for value in array):
+        array = np.array([_without_zone(value) for value in array], "datetime64[s]")
+    if array.dtype.kind == "M":
+        bad, seconds = np.isnat(array), array.astype("datetime64[s]")
+    elif array.dtype.kind == "i":
+        return array.astype(np.int64)
+    else:
+        try:
+            if array.dtype.kind not in "fubOSU":
+                raise TypeError
+            # Objects and texts may be integers that a float does not hold.
+            seconds = array if array.dtype.kind in "fub" else array.astype(np.int64)
+        except (TypeError, ValueError, OverflowError):
+            seconds = as_column(array, np.float64, what)
+        bad = ~((seconds >= -(2.0**63)) & (seconds < 2.0**63))  # NaN too
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(f"{what}: entry {at} is {array[at]}; give whole seconds of 64 bits, drop or mend such rows.")
+    return seconds.astype(np.int64)
+
+
+def _without_zone(value: Any) -> Any:
+    """A date as NumPy takes it: in UTC, without saying so; pandas' NaT, the one that is unlike itself, as NumPy's."""
+    if value != value:
+        return np.datetime64("NaT")
+    return value.astimezone(timezone.utc).replace(tzinfo=None) if getattr(value, "tzinfo", None) else value
 
 
 class IdMap:
@@ -86,16 +149,21 @@ class IdMap:
     @classmethod
     def number(cls, values: np.ndarray) -> tuple[IdMap, np.ndarray]:
         """Number the distinct values in ascending order: the map, and the int32 index (n,) of every value."""
+        values = as_ids(values)
         span = _dense_span(values)
         if span is not None:
-            low, width = span
-            present = np.zeros(width, bool)
-            offset = values - low if low else values
+            low, high = span
+            present = np.zeros(high - low + 1, bool)
+            offset = _above(values, low, high) if low else values
             present[offset] = True
             index = (np.cumsum(present, dtype=np.int32) - np.int32(1))[offset]
             return cls(np.flatnonzero(present) + low), index
         unique, index = np.unique(values, return_inverse=True)
         return cls(unique), index.astype(np.int32)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.ids.flags.writeable = False  # a copy and an unpickled array are writeable
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -124,8 +192,8 @@ class IdMap:
         span = _dense_span(self.ids)
         if span is None:
             return None
-        low, width = span
-        table = np.full(width + 1, UNKNOWN, np.int32)
+        low, high = span
+        table = np.full(high - low + 2, UNKNOWN, np.int32)
         table[self.ids - low] = np.arange(len(self.ids), dtype=np.int32)
         return table, low
 
@@ -153,9 +221,10 @@ class IdMap:
             return np.full(len(wanted), UNKNOWN, np.int32)
         if self._table is not None and wanted.dtype.kind == "i":
             table, low = self._table
-            inside = (wanted >= low) & (wanted < low + len(table) - 1)
+            high = low + len(table) - 2
+            inside = (wanted >= low) & (wanted <= high)
             # An id outside the table reads the guard cell at its end.
-            found: np.ndarray = table[np.where(inside, wanted - low, len(table) - 1)]
+            found: np.ndarray = table[np.where(inside, _above(wanted, low, high), len(table) - 1)]
             return found
         place = np.searchsorted(self.ids, wanted, sorter=self._order)
         place = np.minimum(place, len(self.ids) - 1)
@@ -171,9 +240,13 @@ class IdMap:
 
 
 def _dense_span(ids: np.ndarray) -> tuple[int, int] | None:
-    """(lowest id, width of the range) where a table over the range is small enough to be worth it."""
+    """Lowest and highest id where a table over their range is small enough to be worth it."""
     if ids.dtype.kind != "i" or len(ids) == 0:
         return None
     low, high = int(ids.min()), int(ids.max())
-    width = high - low + 1
-    return (low, width) if width <= max(_DENSE_MIN, _DENSE_FACTOR * len(ids)) else None
+    return (low, high) if high - low < max(_DENSE_MIN, _DENSE_FACTOR * len(ids)) else None
+
+
+def _above(ids: np.ndarray, low: int, high: int) -> np.ndarray:
+    """``ids - low``, right for ids from low to high: in 64 bits where the ids' own type may not hold it."""
+    return np.subtract(ids, low, dtype=ids.dtype if high - low < 2**31 and abs(low) < 2**31 else np.int64)

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import logging
 import os
+import re
 import warnings
-import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 
 from . import table_cache
 from .errors import ConfigError, DataError, one_of
 from .table_cache import Columns
+from .table_layout import LARGEST_RATING, LONGEST_ID, STAND_IN, LineFault, find_layout, is_whole, looks_like_number
 
 logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 24
-_DELIMITERS = ("::", "\t", ",", ";", "|", " ")
-# Names that a header may give the columns, in the order user, item, rating, timestamp.
-_HEADER_NAMES = (
-    ("userid", "user_id", "user"),
-    ("movieid", "itemid", "item_id", "movie_id", "item", "movie"),
-    ("rating", "score", "stars"),
-    ("timestamp", "time", "ts"),
-)
-# A byte that no table holds: stands in for a delimiter of two characters, which NumPy cannot take.
-_STAND_IN = "\x1f"
-# Largest rating or timestamp; NaN and infinity are not below it.
-_LARGEST = float(np.finfo(np.float32).max)
+# Lines, blank ones aside, that are looked at to find the layout.
+_HEAD_LINES = 20
+# Whole seconds up to here are exact in a float.
+_LARGEST_EXACT = 2.0**53
+# What a delimiter may be written as where a tab is hard to type, as on a command line.
+_ESCAPES = re.compile(r"\\(t|\\|x[0-9a-fA-F]{2})")
+
+# Columns of a block: user ids, item ids, ratings and, where the table has them, timestamps.
+_Part = tuple[np.ndarray, ...]
 
 
 def read_columns(
@@ -44,12 +44,14 @@ def read_columns(
     on_error: str = "raise",
     cache: bool = True,
 ) -> Columns:
-    """Read a text table of ratings, plain or gzip.
+    r"""Read a text table of ratings, plain or gzip.
 
     Args:
         path: the file.
-        delimiter: what stands between fields; default: found out from the first line.
-        header: whether the first line names the columns; default: found out (it does when its rating is no number).
+        delimiter: what stands between fields; the escapes ``\t``, ``\\`` and ``\x1f`` (any two hexadecimal digits) are
+            understood when written out, as on a command line; default: found out from the first lines.
+        header: whether the first line names the columns; default: found out (it does when a known name of the rating's
+            column, or two known names of others, stand in it: userId, movieId, item, rating, timestamp and the like).
         columns: positions of user, item, rating and, optionally, timestamp; default: by the header's names, else 0 1 2 3.
         on_error: "raise", or "skip" to leave malformed lines out, count them and log the count.
         cache: keep the parsed columns in the cache folder, keyed by the file's size, time and these options.
@@ -58,37 +60,29 @@ def read_columns(
         Columns of the file's ratings in its own order.
 
     Raises:
-        DataError: the file is missing, empty, or has a malformed line: the sentence names file, line and text.
+        DataError: the file is missing, empty, or has a malformed line: the sentence names file, line and text. Fields
+            may stand in double quotes, which end in the line they begin in; an id has at most 1,000 characters.
         ConfigError: options that cannot be used.
     """
     path = Path(path)
     if on_error not in ("raise", "skip"):
         raise ConfigError(one_of(on_error, ("raise", "skip"), "on_error"))
-    if delimiter is not None and (delimiter == "" or "\n" in delimiter):
-        raise ConfigError(f"delimiter: got {delimiter!r}; give the characters that stand between two fields.")
+    delimiter = None if delimiter is None else _unescape(delimiter)
     if columns is not None and (len(columns) not in (3, 4) or len(set(columns)) != len(columns) or min(columns) < 0):
         raise ConfigError(f"columns: got {columns!r}; give 3 or 4 distinct positions: user, item, rating[, timestamp].")
     try:
         status = path.stat()
         if not path.is_file():
             raise DataError(f"{path}: not a file; give the table of ratings itself.")
-        key = [
-            str(path.resolve()),
-            status.st_size,
-            status.st_mtime_ns,
-            delimiter,
-            header,
-            columns,
-            on_error,
-        ]
-        cached = table_cache.place(key)
-        found = table_cache.read(cached) if cache else None
+        options = [delimiter, header, columns, on_error]
+        cached = table_cache.place(path, options, [status.st_size, status.st_mtime_ns]) if cache else None
+        found = table_cache.read(cached) if cached else None
         if found is None:
             with _open(path) as file:
                 found = _Table(path, file, delimiter, header, columns).read(skip=on_error == "skip")
-            if cache:
+            if cached:
                 table_cache.write(cached, found)
-    except (gzip.BadGzipFile, EOFError, zipfile.BadZipFile) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: the compressed file is damaged ({error}); get it again.") from None
     except OSError as error:
         raise DataError(
@@ -99,6 +93,15 @@ def read_columns(
     return found
 
 
+def _unescape(delimiter: str) -> str:
+    plain = _ESCAPES.sub(lambda found: {"t": "\t", "\\": "\\"}.get(found[1]) or chr(int(found[1][1:], 16)), delimiter)
+    if plain == "" or any(character in plain for character in '\n\r"'):
+        raise ConfigError(
+            f"delimiter: got {delimiter!r}; give the characters that stand between two fields, no quote or line break."
+        )
+    return plain
+
+
 def _open(path: Path) -> BinaryIO:
     """The file's bytes, unpacked where they begin with gzip's magic number."""
     with path.open("rb") as file:
@@ -107,68 +110,56 @@ def _open(path: Path) -> BinaryIO:
 
 
 class _Table:
-    """One pass over a table's bytes: NumPy parses a block of lines at a time; only a block with a fault is walked by line."""
+    """One pass over a table's bytes: NumPy parses a block of lines at a time; only a block it cannot is read by line."""
 
     def __init__(
         self, path: Path, file: BinaryIO, delimiter: str | None, header: bool | None, columns: tuple[int, ...] | None
     ) -> None:
-        self.path, self.file = path, file
-        first = b""
-        lines_before = 0
-        while first.strip() == b"":
-            first = file.readline()
-            if first == b"":
-                raise DataError(
-                    f"{path}: holds no ratings; a table has one line a rating: user, item, rating[, timestamp]."
-                )
-            lines_before += 1
-        text = self._decode(first.removeprefix(b"\xef\xbb\xbf"), lines_before).strip("\r\n")
-        self.delimiter = delimiter or next((mark for mark in _DELIMITERS if mark in text), "\t")
-        fields = self._split(text)
-        self.n_fields = len(fields)
-        if header is None:
-            at = columns[2] if columns else 2
-            header = len(fields) > at and not any(_is_number(field) for field in fields)
-        self.columns = columns or self._default_columns(fields if header else None, text, lines_before)
-        if max(self.columns) >= self.n_fields:
-            raise self._fault(lines_before, text)
-        # The first line goes back in front of the others unless it is the header.
-        self.pending = b"" if header else text.encode() + b"\n"
-        self.line = lines_before + 1 if header else lines_before
-
-    def _default_columns(self, header: list[str] | None, text: str, line: int) -> tuple[int, ...]:
-        if header is not None:
-            names = [name.strip().strip('"').lower() for name in header]
-            places = [next((names.index(name) for name in known if name in names), None) for known in _HEADER_NAMES]
-            found = [place for place in places if place is not None]
-            if None not in places[:3]:
-                return tuple(found)
-        if self.n_fields < 3:
-            raise self._fault(line, text)
-        return (0, 1, 2, 3) if self.n_fields > 3 else (0, 1, 2)
-
-    def _decode(self, line: bytes, number: int) -> str:
+        self.path, self.file, self.guesses_header = path, file, header is None
+        head: list[bytes] = []
+        full: list[int] = []  # those of the head that are not blank
+        while len(full) < _HEAD_LINES and (line := file.readline()):
+            if line.strip():
+                full.append(len(head))
+            head.append(line)
+        if not full:
+            raise self._empty()
+        head[0] = head[0].removeprefix(b"\xef\xbb\xbf")
         try:
-            return line.decode("utf-8")
-        except UnicodeDecodeError:
+            self.layout, names = find_layout([head[at] for at in full], delimiter, header, columns)
+        except LineFault as fault:
             raise DataError(
-                f"{self.path}, line {number}: {line[:60]!r} is not UTF-8 text; is this a table of ratings?"
+                f"{path}, line {full[0] + 1}: cannot read {_shown(head[full[0]])}: {fault}; "
+                "name the columns userId, itemId and rating, or give their positions with columns=(user, item, rating)."
             ) from None
+        # The first lines go back in front of the others, without the header.
+        start = full[0] + (names is not None)
+        self.head, self.head_end, self.first_line = b"".join(head[start:]), file.tell(), start + 1
+        # Whether user and item ids are known to be no integers.
+        self.as_text = [False, False]
+        if names is not None:
+            logger.info("%s: line %d is a header: %s.", path, start, ", ".join(names))
 
-    def _split(self, line: str) -> list[str]:
-        return line.split() if self.delimiter == " " else line.split(self.delimiter)
-
-    def _fault(self, line: int, text: str) -> DataError:
-        shown = text if len(text) <= 80 else text[:77] + "..."
-        what = ["user", "item", "rating", "timestamp"][: len(getattr(self, "columns", (0, 1, 2)))]
+    def _empty(self) -> DataError:
         return DataError(
-            f"{self.path}, line {line}: cannot read {shown!r} as {self.n_fields if self.n_fields > 2 else 3} fields separated by "
-            f"{self.delimiter!r} ({', '.join(what)}); mend the line, name the delimiter, or skip such lines with on_error='skip'."
+            f"{self.path}: holds no ratings; a table has one line a rating: user, item, rating[, timestamp]."
+        )
+
+    def _fault(self, number: int, line: bytes, fault: LineFault) -> DataError:
+        ways = "mend the line, name the delimiter"
+        if self.guesses_header and number == self.first_line:
+            fields = line.decode("utf-8", "replace").split(self.layout.delimiter)
+            if not any(looks_like_number(field) for field in fields):
+                ways += ", pass header=True if it names the columns"
+        return DataError(
+            f"{self.path}, line {number}: cannot read {_shown(line)}: {fault}, expected {self.layout}; "
+            f"{ways}, or leave such lines out with on_error='skip' (--on-error skip)."
         )
 
     def _blocks(self) -> Iterator[bytes]:
         """Blocks of whole lines."""
-        rest = self.pending
+        self.file.seek(self.head_end)
+        rest = self.head
         while block := self.file.read(_BLOCK_BYTES):
             block = rest + block
             end = block.rfind(b"\n") + 1
@@ -179,115 +170,136 @@ class _Table:
             yield rest
 
     def read(self, skip: bool) -> Columns:
-        parts: list[tuple[np.ndarray, ...]] = []
-        n_skipped = 0
+        """The table's columns.
+
+        Raises:
+            DataError: a malformed line, unless they may be skipped; no line that is not.
+        """
+        parts: list[_Part] = []
+        bad: DataError | None = None
+        n_skipped, number = 0, self.first_line
         for block in self._blocks():
             part = self._parse(block)
             if part is None:
-                part, bad = self._parse_by_line(block, skip)
-                n_skipped += bad
-            self.line += block.count(b"\n")
+                part, n_bad, first_bad = self._parse_by_line(block, number, skip)
+                n_skipped, bad = n_skipped + n_bad, bad or first_bad
+            number += block.count(b"\n")
             if part is not None:
                 parts.append(part)
         if not parts:
-            raise DataError(
-                f"{self.path}: holds no ratings; a table has one line a rating: user, item, rating[, timestamp]."
-            )
-        joined = []
-        for number in range(len(parts[0])):
-            joined.append(
-                np.concatenate([part[number].astype(str) if _mixed(parts, number) else part[number] for part in parts])
-            )
+            raise bad or self._empty()
+        mixed = [len({part[side].dtype.kind for part in parts}) > 1 for side in (0, 1)]
+        if any(mixed):
+            # Ids that turned out to be texts late: once more from the start, for an integer has lost its leading zeros.
+            self.as_text = [known or found for known, found in zip(self.as_text, mixed, strict=True)]
+            return self.read(skip)
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         timestamp = joined[3] if len(joined) > 3 else None
         return Columns(_narrow(joined[0]), _narrow(joined[1]), joined[2], timestamp, n_skipped)
 
-    def _parse(self, block: bytes) -> tuple[np.ndarray, ...] | None:
-        """A block's columns, or None where a line of it cannot be read so."""
+    def _parse(self, block: bytes) -> _Part | None:
+        """A block's columns by NumPy, or None where it cannot read them; by line they may yet be."""
         try:
             text = block.decode("utf-8")
         except UnicodeDecodeError:
             return None
-        delimiter: str | None = None if self.delimiter == " " else self.delimiter
-        if len(self.delimiter) > 1:
-            if _STAND_IN in text:
+        layout, n_rows = self.layout, None
+        delimiter = None if layout.delimiter == " " else layout.delimiter
+        quoted = '"' in text
+        if quoted and len(delimiter or "") != 1:
+            return None
+        if len(layout.delimiter) > 1:
+            if STAND_IN in text:
                 return None
-            text, delimiter = text.replace(self.delimiter, _STAND_IN), _STAND_IN
-        found = self._parse_integer_ids(text, delimiter) or self._parse_string_ids(text, delimiter)
-        if found is None or not all((np.abs(column) <= _LARGEST).all() for column in found[2:]):
-            return None
-        user_id, item_id, rating, *timestamp = found
-        return (user_id, item_id, rating.astype(np.float32), *(column.astype(np.int64) for column in timestamp))
+            text, delimiter = text.replace(layout.delimiter, STAND_IN), STAND_IN
+        if quoted:
+            # NumPy lets a quoted field go on over line breaks, up to the end: a line of ours behind the last, and the
+            # count of the rows, show whether one did.
+            text = text.replace("\r\n", "\n")
+            if "\r" in text:
+                return None
+            lines = [line for line in text.split("\n") if line.strip()]
+            n_rows = len(lines)
+            text = "\n".join([*lines, layout.delimiter.join(["0"] * layout.n_fields)])
+        # Timestamps as floats are tried last; integers do not pass through a float, which would cost nanoseconds digits.
+        stamps = ("i8", "f8") if len(layout.columns) > 3 else ("",)
+        sides = [("O",) if known else ("i8", "O") for known in self.as_text]
+        for stamp, user, item in itertools.product(stamps, *sides):
+            wanted = dict(zip(layout.columns, (user, item, "f8", stamp), strict=False))
+            # Every field is named, so that NumPy refuses a line with too many or too few; others keep one character.
+            dtype = np.dtype([(f"field{at}", wanted.get(at, "U1")) for at in range(layout.n_fields)])
+            table = _loadtxt(text, delimiter, dtype)
+            if table is not None:
+                if n_rows is not None and len(table) != n_rows + 1:
+                    return None
+                return _checked([table[f"field{at}"][:n_rows] for at in layout.columns])
+        return None
 
-    def _parse_integer_ids(self, text: str, delimiter: str | None) -> list[np.ndarray] | None:
-        # Every field is named, so that NumPy refuses a line with too many or too few; unwanted ones keep one character.
-        wanted = dict(zip(self.columns, ("i8", "i8", "f8", "f8"), strict=False))
-        dtype = np.dtype([(f"field{at}", wanted.get(at, "U1")) for at in range(self.n_fields)])
-        table = _loadtxt(text, delimiter, dtype, 1)
-        return None if table is None else [table[f"field{at}"].copy() for at in self.columns]
+    def _parse_by_line(self, block: bytes, number: int, skip: bool) -> tuple[_Part | None, int, DataError | None]:
+        """The good lines of a block that begins at the given line, the number of bad ones, and the first one's error.
 
-    def _parse_string_ids(self, text: str, delimiter: str | None) -> list[np.ndarray] | None:
-        table = _loadtxt(text, delimiter, np.dtype(str), 2)
-        if table is None or table.shape[1] != self.n_fields:
-            return None
-        user_id, item_id, *numbers = (table[:, at] for at in self.columns)
-        user_id, item_id = np.char.strip(user_id), np.char.strip(item_id)
-        try:
-            columns = [user_id, item_id, *(column.astype(np.float64) for column in numbers)]
-        except ValueError:
-            return None
-        return None if (user_id == "").any() or (item_id == "").any() else columns
-
-    def _parse_by_line(self, block: bytes, skip: bool) -> tuple[tuple[np.ndarray, ...] | None, int]:
-        """The good lines of a block that holds a bad one, and the number of bad ones; an error unless they may be skipped."""
-        good = []
-        n_bad = 0
-        lines = block.split(b"\n")
-        for number, line in enumerate(lines, start=self.line):
-            if line.strip() == b"":
+        Raises:
+            DataError: the first bad line, unless they may be skipped.
+        """
+        rows = []
+        n_bad, bad = 0, None
+        for at, line in enumerate(block.split(b"\n"), start=number):
+            if line.decode("utf-8", "replace").strip() == "":
                 continue
-            if self._is_good(line):
-                good.append(line)
-            elif skip:
-                n_bad += 1
-            else:
-                raise self._fault(number, line.decode("utf-8", "backslashreplace").rstrip("\r"))
-        if not good:
-            return None, n_bad
-        part = self._parse(b"\n".join(good) + b"\n")
-        if part is None:
-            number = next(at for at, line in enumerate(lines, start=self.line) if line.strip())
-            raise self._fault(number, lines[number - self.line].decode("utf-8", "backslashreplace"))
-        return part, n_bad
-
-    def _is_good(self, line: bytes) -> bool:
-        try:
-            fields = self._split(line.decode("utf-8").strip("\r\n"))
-        except UnicodeDecodeError:
-            return False
-        if len(fields) != self.n_fields or any(fields[at].strip() == "" for at in self.columns):
-            return False
-        return all(_is_number(fields[at]) for at in self.columns[2:])
+            try:
+                rows.append(self.layout.read(line))
+            except LineFault as fault:
+                n_bad, bad = n_bad + 1, bad or self._fault(at, line, fault)
+                if not skip:
+                    raise bad from None
+        if not rows:
+            return None, n_bad, bad
+        user, item, rating, timestamp = zip(*rows, strict=True)
+        ids = (_ids(texts, known) for texts, known in zip((user, item), self.as_text, strict=True))
+        part = (*ids, np.array(rating, np.float32))
+        return part if timestamp[0] is None else (*part, np.array(timestamp, np.int64)), n_bad, bad
 
 
-def _loadtxt(text: str, delimiter: str | None, dtype: np.dtype, ndmin: Literal[1, 2]) -> np.ndarray | None:
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", "backslashreplace").strip("\r\n")
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _loadtxt(text: str, delimiter: str | None, dtype: np.dtype) -> np.ndarray | None:
     """NumPy's reading of a block, or None where it cannot; its warnings (an integer read by way of a float) count as faults."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            return np.loadtxt(io.StringIO(text), dtype, comments=None, delimiter=delimiter, quotechar='"', ndmin=ndmin)
+            return np.loadtxt(io.StringIO(text), dtype, comments=None, delimiter=delimiter, quotechar='"', ndmin=1)
         except (ValueError, OverflowError, DeprecationWarning, UserWarning):
             return None
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return abs(float(text.strip().strip('"'))) <= _LARGEST
-    except ValueError:
-        return False
+def _checked(columns: list[np.ndarray]) -> _Part | None:
+    """The columns in the types they are kept in, or None where a line of them is malformed."""
+    *ids, rating = columns[:3]
+    part = []
+    for column in ids:
+        if column.dtype.kind == "O":
+            # As objects, so that one long id does not make NumPy ask for as much memory for each.
+            texts = [text.strip() for text in column.tolist()]
+            if not all(texts) or max(map(len, texts)) > LONGEST_ID:
+                return None
+            column = np.array(texts, str)
+        part.append(column.copy())
+    if not (np.abs(rating) <= LARGEST_RATING).all():  # NaN too
+        return None
+    part.append(rating.astype(np.float32))
+    if len(columns) > 3:
+        if columns[3].dtype.kind == "f" and not (np.abs(columns[3]) <= _LARGEST_EXACT).all():
+            return None
+        part.append(columns[3].astype(np.int64))
+    return tuple(part)
 
 
-def _mixed(parts: list[tuple[np.ndarray, ...]], number: int) -> bool:
-    return number < 2 and len({part[number].dtype.kind for part in parts}) > 1
+def _ids(texts: Sequence[str], as_text: bool) -> np.ndarray:
+    whole = not as_text and all(map(is_whole, texts))
+    return np.array([int(text) for text in texts], np.int64) if whole else np.array(texts, str)
 
 
 def _narrow(ids: np.ndarray) -> np.ndarray:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
-import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from . import store
 from .datasets import cache_dir
 
 logger = logging.getLogger(__name__)
 
 # Raised whenever parsing changes, so that columns parsed by an older version are not taken for today's.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,25 @@ class Columns:
     n_skipped: int = 0
 
 
-def place(key: list[object]) -> Path:
-    """Where the columns read under these options are kept."""
-    digest = hashlib.sha256(json.dumps([_VERSION, *key]).encode()).hexdigest()[:32]
-    return cache_dir() / "tables" / f"{digest}.npz"
+def place(path: Path, options: Sequence[object], state: Sequence[object]) -> Path | None:
+    """Where the columns of a table are kept: the first half of the name tells file and options, the second its state.
+
+    None where no place can be had: that costs the next read its time, as all that can go wrong with the cache does.
+
+    Args:
+        path: the table.
+        options: what it is read with.
+        state: what changes when the table does.
+    """
+    try:
+        return cache_dir() / "tables" / f"{_digest(str(path.resolve()), *options)}-{_digest(_VERSION, *state)}.npz"
+    except Exception as error:
+        logger.info("The parsed table is not cached: %s.", error)
+        return None
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def read(path: Path) -> Columns | None:
@@ -57,24 +72,22 @@ def read(path: Path) -> Columns | None:
             )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+    except Exception as error:  # damage has many faces
         logger.info("The cached table %s is damaged (%s) and is built again.", path, error)
         return None
 
 
 def write(path: Path, columns: Columns) -> None:
-    """Keep the columns; a cache folder that cannot be written costs the next read its time, never an error."""
+    """Keep the columns in place of those of an older state; a folder that cannot be written is no error."""
     arrays = {"user_id": columns.user_id, "item_id": columns.item_id, "rating": columns.rating}
+    arrays["n_skipped"] = np.array(columns.n_skipped)
     if columns.timestamp is not None:
         arrays["timestamp"] = columns.timestamp
-    aside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            aside = Path(file.name)
-            np.savez(file, n_skipped=np.array(columns.n_skipped), **arrays)
-        aside.replace(path)
-    except OSError as error:
-        logger.info("The parsed table is not cached: %s.", error)
-        if aside is not None:
-            aside.unlink(missing_ok=True)
+        store.write_file(path, lambda aside: store.write_arrays(aside, arrays))
+        for other in path.parent.glob(path.name.partition("-")[0] + "-*.npz"):
+            if other != path:
+                other.unlink(missing_ok=True)
+    except Exception as error:
+        logger.info("The parsed table is not cached: %s", error)

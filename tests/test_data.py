@@ -1,5 +1,8 @@
+import copy
+import pickle
 import subprocess
 import sys
+from datetime import date, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
@@ -88,6 +91,96 @@ def test_frames_of_pandas_and_polars_are_taken_by_column_name():
     assert tuples(table) == [("a", 1, 3.0), ("b", 2, 4.0)]
     with pytest.raises(DataError, match=r"no column 'user_id'; it has \['u', 'i', 'r', 't'\]"):
         Ratings.from_frame(Frame())
+
+
+def test_other_frames_are_taken_or_refused_in_a_sentence():
+    columns = {"user_id": ["a", "b"], "item_id": [1, 2], "rating": [3, 4]}
+    expected = [("a", 1, 3.0), ("b", 2, 4.0)]
+    assert tuples(Ratings.from_frame(columns)) == expected
+    assert tuples(Ratings.from_frame(dict(enumerate(columns.values())), user=0, item=1, rating=2)) == expected
+
+    class Lazy:  # as polars has it: no column can be had before collect
+        columns = ("user_id", "item_id", "rating")
+
+        def collect(self):
+            return columns
+
+    assert tuples(Ratings.from_frame(Lazy())) == expected
+    with pytest.raises(DataError, match="got a list, which has no columns"):
+        Ratings.from_frame([1, 2])
+    with pytest.raises(DataError, match=r"no column 0; it has \['user_id'"):
+        Ratings.from_frame(columns, user=0)
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "seconds"),
+    [
+        (np.array(["2020-01-01T00:00:01.9", "1970-01-01"], "datetime64[ns]"), [1577836801, 0]),
+        (np.array(["2020-01-01", "1970-01-01"], "datetime64[D]"), [1577836800, 0]),
+        ([datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))), datetime(1970, 1, 2)], [0, 86400]),
+        ([date(1970, 1, 2), date(1970, 1, 1)], [86400, 0]),
+        ([1500000000123456789, -(2**63)], [1500000000123456789, -(2**63)]),
+        (np.array([1500000000123456789, 1], object), [1500000000123456789, 1]),
+        ([1.9, 2], [1, 2]),
+    ],
+)
+def test_timestamps_are_whole_seconds(timestamps, seconds):
+    assert Ratings.from_arrays([1, 2], [1, 2], [1, 2], timestamps).timestamp.tolist() == seconds
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "message"),
+    [
+        (np.array(["2020-01-01", "NaT"], "datetime64[ns]"), "timestamps: entry 1 is NaT"),
+        ([1e30, 1], r"timestamps: entry 0 is 1e\+30"),
+        ([1, 2.0**63], "timestamps: entry 1 is 9.22"),
+        (np.array([2**63, 1], np.uint64), "timestamps: entry 0 is 9223372036854775808"),
+        ([1, np.nan], "timestamps: entry 1 is nan"),
+        (["2020-01-01", "x"], "timestamps: expected numbers"),
+        ([1j, 2], "timestamps: expected numbers"),
+        ([[1, 2]], r"timestamps: expected one column, got an array of shape \(1, 2\)"),
+    ],
+)
+def test_bad_timestamps_are_named(timestamps, message):
+    with pytest.raises(DataError, match=message):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 2], timestamps)
+
+
+def test_dates_are_no_ratings():
+    with pytest.raises(DataError, match="ratings: expected numbers, got datetime64"):
+        Ratings.from_arrays([1], [1], np.array(["2020-01-01"], "datetime64[ns]"))
+
+
+@pytest.mark.parametrize(("dtype", "ids"), [(np.int8, [100, -100, 3]), (np.int16, [30000, -30000, 3])])
+def test_narrow_ids_stay_what_they_are(dtype, ids):
+    table = Ratings.from_arrays(np.array(ids, dtype), np.array(ids, dtype), [1, 2, 3])
+    assert table.users.ids.tolist() == table.items.ids.tolist() == sorted(ids)
+    assert table.users.ids[table.user].tolist() == ids
+
+
+def test_a_table_leaves_the_arrays_it_is_given_writeable(small):
+    columns = [np.array(column) for column in (small.user, small.item, small.rating)]
+    table = Ratings(*columns, small.users, small.items)
+    assert all(column.flags.writeable for column in columns)
+    for same in (table, copy.copy(table), copy.deepcopy(table), pickle.loads(pickle.dumps(table))):
+        assert not any(column.flags.writeable for column in (same.user, same.item, same.rating))
+
+
+def test_tables_with_unknown_ids_are_not_split(small):
+    test = Ratings.from_arrays([1, 999, 2], [1, 2, 999], [1, 2, 3], [1, 2, 3], like=small)
+    ways = (test.split, test.split_by_user, test.split_by_time, lambda: next(test.folds(2)), test.compact)
+    for way in ways:
+        with pytest.raises(DataError, match="holds ratings of unknown users or items; drop them with"):
+            way()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a"])
+def test_a_seed_is_a_whole_number(small, seed):
+    for way in (small.split, small.split_by_user):
+        with pytest.raises(ConfigError, match=r"seed: got .* give a whole number of at least 0"):
+            way(0.5, seed)
+    with pytest.raises(ConfigError, match="seed: got"):
+        next(small.folds(2, seed))
 
 
 def test_a_test_table_is_mapped_through_the_train_ids():

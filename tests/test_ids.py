@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -59,3 +62,31 @@ def test_ids_must_be_distinct_and_stay_as_they_are():
         IdMap([3, 1, 3])
     with pytest.raises(ValueError, match="read-only"):
         IdMap([1, 2]).ids[0] = 5
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32])
+def test_the_ends_of_an_integer_type_are_ids(dtype):
+    ends = np.array([np.iinfo(dtype).max, np.iinfo(dtype).min, 3], dtype)
+    ids, index = IdMap.number(as_ids(ends))
+    assert ids.ids.tolist() == sorted(ends.tolist())
+    assert index.tolist() == ids.index(ends).tolist() == [ids.ids.tolist().index(end) for end in ends.tolist()]
+
+
+@pytest.mark.parametrize("low", [-(2**63), 2**63 - 5, -(2**31), 2**31 - 5, -128])
+def test_a_short_range_anywhere_is_looked_up_right(low):
+    ids = IdMap([low, low + 2, low + 4])
+    asked = [low + 4, low, low + 3, 0, 2**63 - 1, -(2**63)]
+    known = {low: 0, low + 2: 1, low + 4: 2}
+    assert ids.index(np.array(asked, np.int64)).tolist() == [known.get(value, UNKNOWN) for value in asked]
+
+
+def test_bytes_are_ids_where_they_are_text():
+    assert as_ids([b"a", "é".encode()]).tolist() == ["a", "é"]
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        as_ids([b"a", b"\xff"], "user ids")
+
+
+def test_copies_of_a_map_stay_as_they_are():
+    ids = IdMap([3, 5])
+    for other in (copy.deepcopy(ids), pickle.loads(pickle.dumps(ids))):
+        assert other == ids and not other.ids.flags.writeable

@@ -1,5 +1,7 @@
 import gzip
+import io
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from nnmf.data import Ratings
 from nnmf.errors import ConfigError, DataError
-from nnmf.readers import read_columns
+from nnmf.readers import _Table, read_columns
 
 rows = st.lists(
     st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(-10, 10), st.integers(0, 2**40)),
@@ -136,7 +138,8 @@ def test_parsed_columns_are_cached_until_the_file_changes(tmp_path, monkeypatch)
     monkeypatch.setenv("NNMF_CACHE", str(tmp_path / "cache"))
     path = write(tmp_path / "t.csv", "1,2,3\n")
     read_columns(path)
-    (cached,) = (tmp_path / "cache" / "tables").iterdir()
+    folder = tmp_path / "cache" / "tables"
+    (first,) = folder.iterdir()
 
     def parse(*_):
         raise AssertionError("parsed again")
@@ -146,10 +149,14 @@ def test_parsed_columns_are_cached_until_the_file_changes(tmp_path, monkeypatch)
         assert read_columns(path).rating.tolist() == [3]
         with pytest.raises(AssertionError, match="parsed again"):
             read_columns(path, header=False)
+    read_columns(path, header=False)  # other options, another entry
     write(path, "1,2,4\n5,6,7\n")
     assert read_columns(path).rating.tolist() == [4, 7]
+    assert not first.exists() and len(list(folder.iterdir())) == 2  # the new entry took the place of its like
+    read_columns(path, header=False)
+    cached, _ = folder.iterdir()
     for damage in (b"", b"PK\x03\x04 no zip", cached.read_bytes()[:-30]):
-        for file in cached.parent.iterdir():
+        for file in folder.iterdir():
             file.write_bytes(damage)
         assert read_columns(path).rating.tolist() == [4, 7]
 
@@ -157,6 +164,39 @@ def test_parsed_columns_are_cached_until_the_file_changes(tmp_path, monkeypatch)
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setenv("NNMF_CACHE", str(write(tmp_path / "file", "")))
     assert read_columns(write(tmp_path / "t.csv", "1,2,3\n")).rating.tolist() == [3]
+
+
+def test_without_a_home_folder_there_is_no_cache_and_no_error(tmp_path, monkeypatch):
+    for name in ("NNMF_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    path = write(tmp_path / "t.csv", "1,2,3\n")
+    assert read_columns(path).rating.tolist() == read_columns(path, cache=False).rating.tolist() == [3]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, ValueError])
+def test_nothing_half_written_stays_in_the_cache(tmp_path, monkeypatch, error):
+    monkeypatch.setenv("NNMF_CACHE", str(tmp_path / "cache"))
+
+    def stop(*_, **__):
+        raise error
+
+    monkeypatch.setattr("numpy.savez", stop)
+    path = write(tmp_path / "t.csv", "1,2,3\n")
+    if error is KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt):
+            read_columns(path)
+    else:
+        assert read_columns(path).rating.tolist() == [3]
+    assert list((tmp_path / "cache" / "tables").iterdir()) == []
+
+
+def test_damage_within_the_compressed_bytes_is_named(tmp_path):
+    packed = bytearray(gzip.compress(b"1,2,3\n4,5,6\n"))
+    packed[10] = 0xFF  # a kind of block there is not: zlib says so, not gzip
+    (tmp_path / "t.csv.gz").write_bytes(packed)
+    with pytest.raises(DataError, match="compressed file is damaged"):
+        read_columns(tmp_path / "t.csv.gz")
 
 
 def test_the_real_table(ml_100k):
@@ -168,3 +208,165 @@ def test_the_real_table(ml_100k):
 
 def test_ratings_from_a_file_keep_its_name(tmp_path):
     assert Ratings.from_file(write(tmp_path / "t.csv", "1,2,3\n")).name == "t.csv"
+
+
+def test_a_header_is_known_by_its_names_and_logged(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        found = read_columns(write(tmp_path / "t.csv", "Movie ID;User-ID;Book-Rating\na;b;3\n"))
+    assert (found.user_id.tolist(), found.item_id.tolist()) == (["b"], ["a"])
+    assert "line 1 is a header: Movie ID, User-ID, Book-Rating" in caplog.text
+    found = read_columns(write(tmp_path / "u.tsv", "user_id:token\titem_id:token\trating:float\n1\t2\t3\n"))
+    assert found.rating.tolist() == [3]
+    path = write(tmp_path / "v.csv", "who,what,how\na,b,3\n")
+    with pytest.raises(
+        DataError, match=r"line 1: cannot read 'who,what,how'.*pass header=True if it names the columns"
+    ):
+        read_columns(path)
+    assert read_columns(path, header=True).user_id.tolist() == ["a"]
+
+
+@pytest.mark.parametrize("first", ["alice,book,nan", "alice,book,five", "user,item,nan", "alice,time,x"])
+def test_a_malformed_first_line_is_no_header(tmp_path, first):
+    path = write(tmp_path / "t.csv", first + "\nbob,book,4\ncarol,film,3\n")
+    with pytest.raises(DataError, match=f"line 1: cannot read '{first}'"):
+        read_columns(path)
+    found = read_columns(path, on_error="skip")
+    assert (found.user_id.tolist(), found.n_skipped) == (["bob", "carol"], 1)
+
+
+@pytest.mark.parametrize(
+    "names", ["rating,who,what", "id,user,title,rating", "timestamp,item,rating"], ids=["user", "item", "both"]
+)
+def test_a_header_that_leaves_columns_open_is_an_error(tmp_path, names):
+    path = write(tmp_path / "t.csv", names + "\n" + ",".join("1234"[: names.count(",") + 1]) + "\n")
+    with pytest.raises(DataError, match=r"line 1: .*no known name for the column of.*columns=\(user, item, rating\)"):
+        read_columns(path)
+    assert len(read_columns(path, columns=(0, 1, 2)).rating) == 1
+    with pytest.raises(DataError, match="position 7 is wanted"):
+        read_columns(path, columns=(0, 1, 7))
+
+
+@pytest.mark.parametrize("first", ["1\t2\t3\t4\t5\t6", "ratings of 1998, by user", "x" * 9000, "1\t2\tx\t4", "\xff"])
+def test_a_bad_first_line_is_skipped_and_sets_no_layout(tmp_path, first):
+    path = write(tmp_path / "t.tsv", "\n" + first + "\n1\t2\t3\t4\n5\t6\t3\t4\n", "latin-1")
+    with pytest.raises(DataError, match=r"line 2: cannot read .* expected 4 fields separated by '\\t'"):
+        read_columns(path)
+    found = read_columns(path, on_error="skip")
+    assert (found.user_id.tolist(), found.n_skipped) == ([1, 5], 1)
+
+
+def test_a_file_of_bad_lines_alone_names_the_first(tmp_path):
+    path = write(tmp_path / "t.csv", "a,b,c\n" * 30)
+    for on_error in ("raise", "skip"):
+        with pytest.raises(DataError, match="line 1: cannot read 'a,b,c': 'c' is no finite rating"):
+            read_columns(path, on_error=on_error)
+
+
+def test_the_message_of_a_bad_line(tmp_path):
+    path = write(tmp_path / "t.tsv", "1\t2\t3\t4\n5\t6\t7\n")
+    with pytest.raises(DataError) as error:
+        read_columns(path)
+    assert str(error.value) == (
+        f"{path}, line 2: cannot read '5\\t6\\t7': found 3 fields, expected 4 fields separated by '\\t' with user, item, "
+        "rating, timestamp at positions 0, 1, 2, 3; mend the line, name the delimiter, or leave such lines out with "
+        "on_error='skip' (--on-error skip)."
+    )
+
+
+@pytest.mark.parametrize("mark", [",", "::", " "])
+def test_fields_in_quotes_may_hold_the_delimiter(tmp_path, mark):
+    lines = [["user", "item", "rating"], ['"u 1"', f'"i{mark}2"', "3"], ["u2", '"a ""b"""', '"4"'], ["x", "y", "zz"]]
+    path = write(tmp_path / "t.csv", "\n".join(mark.join(line) for line in lines))
+    with pytest.raises(DataError, match=r"line 4: cannot read .* 'zz' is no finite rating"):
+        read_columns(path)
+    for header in (None, False):
+        found = read_columns(path, on_error="skip", header=header)
+        assert (found.user_id.tolist(), found.item_id.tolist()) == (["u 1", "u2"], [f"i{mark}2", 'a "b"'])
+        assert (found.rating.tolist(), found.n_skipped) == ([3, 4], 1 + (header is False))
+    path = write(tmp_path / "u.csv", "\n".join(mark.join(line) for line in lines[1:3]))
+    assert read_columns(path).item_id.tolist() == [f"i{mark}2", 'a "b"']
+
+
+@pytest.mark.parametrize(
+    "text", ['u1,"i5,3\nu2,b",4\n', 'u1,i1,"3\n', '5",i,"3\n', 'u1,"i5,3\n\nu2,b",4\nu3,c,1\n', 'u1,"i\r5",3\n']
+)
+def test_a_quote_ends_in_its_line(tmp_path, text):
+    path = write(tmp_path / "t.csv", "a,b,1\n" + text)
+    with pytest.raises(DataError, match=r"line 2: cannot read .*(a quote is not closed|line break)"):
+        read_columns(path)
+    found = read_columns(path, on_error="skip")
+    assert set(found.user_id) <= {"a", "u2", "u3"} and found.n_skipped >= 1
+
+
+@pytest.mark.parametrize("cell", ['""', '" "', "   "])
+def test_an_empty_id_is_its_own_lines_fault(tmp_path, cell):
+    path = write(tmp_path / "t.csv", f"a,b,1\n{cell},b,2\nc,d,3\n")
+    with pytest.raises(DataError, match=r"line 2: .*the user is missing"):
+        read_columns(path)
+    assert read_columns(path, on_error="skip").user_id.tolist() == ["a", "c"]
+
+
+def test_timestamps_keep_their_digits_and_their_bounds(tmp_path):
+    path = write(tmp_path / "t.csv", "1,2,3,1500000000123456789\n1,3,3,-9223372036854775808\n")
+    assert read_columns(path).timestamp.tolist() == [1500000000123456789, -(2**63)]
+    path = write(tmp_path / "u.csv", "1,2,3,1500000000123456789\n1,3,3,7.9\n")
+    assert read_columns(path).timestamp.tolist() == [1500000000123456789, 7]
+    for bad in ("1e30", "9223372036854775808", "nan", "soon"):
+        path = write(tmp_path / "v.csv", f"1,2,3,4\n1,3,3,{bad}\n1,4,3,5\n")
+        with pytest.raises(DataError, match=f"line 2: .*'{bad}' is no timestamp of 64 bits"):
+            read_columns(path)
+        assert read_columns(path, on_error="skip").timestamp.tolist() == [4, 5]
+
+
+def test_an_id_too_long_is_malformed_and_a_long_one_widens_its_own_column_only(tmp_path):
+    path = write(tmp_path / "t.csv", f"a,b,1\n{'x' * 20_000},b,2\n{'y' * 1000},d,3\n")
+    with pytest.raises(DataError, match=r"line 2: cannot read 'xxx.*\.\.\.': the user has more than 1000 characters"):
+        read_columns(path)
+    found = read_columns(path, on_error="skip")
+    assert (found.user_id.dtype, found.item_id.dtype) == (np.dtype("U1000"), np.dtype("U1"))
+
+
+def test_columns_are_integers_or_texts_each_by_itself(tmp_path, monkeypatch):
+    path = write(tmp_path / "t.csv", "a,5,1\nb,6,2\n")
+    assert read_columns(path).item_id.tolist() == [5, 6]
+    monkeypatch.setattr("nnmf.readers._BLOCK_BYTES", 10)
+    path = write(tmp_path / "u.csv", "007,1,3\n" * 40 + "x,1,3\n")
+    assert read_columns(path).user_id.tolist() == ["007"] * 40 + ["x"]
+
+
+@pytest.mark.parametrize(("written", "mark"), [(r"\t", "\t"), (r"\x1f", "\x1f"), (r"\\", "\\"), (r"\x3a:", "::")])
+def test_a_delimiter_may_be_written_as_an_escape(tmp_path, written, mark):
+    path = write(tmp_path / "t.txt", f"1{mark}2{mark}3\n")
+    for delimiter in (written, mark):
+        assert read_columns(path, delimiter=delimiter).item_id.tolist() == [2]
+
+
+@pytest.mark.parametrize("delimiter", ["", '"', "\r", "\n", 'a"', r"\x22"])
+def test_delimiters_that_cannot_be(tmp_path, delimiter):
+    with pytest.raises(ConfigError, match="delimiter: got"):
+        read_columns(write(tmp_path / "t.txt", "1,2,3\n"), delimiter=delimiter)
+
+
+cells = st.one_of(
+    st.sampled_from(
+        ["1", "+5", "007", " 4", "9223372036854775808", "3.5", "nan", "1_0", "1e400", "\uff11", "é", "", "\r"]
+    ),
+    st.text('a1" ,\t\r', max_size=4),
+)
+
+
+@settings(max_examples=300)
+@given(
+    lines=st.lists(
+        st.one_of(st.just(["1", "2", "3"]), st.lists(cells, min_size=2, max_size=4)), min_size=1, max_size=4
+    ),
+    mark=st.sampled_from([",", "\t", " ", "::"]),
+)
+def test_numpy_reads_a_block_as_its_lines_are_read(lines, mark):
+    table = _Table(Path("t"), io.BytesIO(mark.join("123").encode()), mark, False, (0, 1, 2))
+    block = "\n".join(mark.join(line) for line in lines).encode()
+    fast = table._parse(block)
+    if fast is not None:
+        slow, n_bad, _ = table._parse_by_line(block, 1, skip=True)
+        assert n_bad == 0
+        assert [column.tolist() for column in fast] == [column.tolist() for column in slow]
