@@ -72,7 +72,8 @@ class TrainConfig(_Checked):
     last_batch: str | None = setting(None, "what becomes of a short last batch", choices=("pad", "discard"))
     negatives: int | None = setting(
         None,
-        "unobserved items drawn for each rating and trained on with rating 0, for models that are to rank",
+        "unobserved items drawn for each rating in each epoch and trained on with rating 0, for models that are to rank; "
+        "predictions then reach down to 0, the RMSE on ratings rises, and the last epoch is kept",
         low=0,
         high=1000,
     )

@@ -19,7 +19,7 @@ UNKNOWN = -1
 
 # A dense lookup table is used while it is at most this many times as long as the ids themselves (or small outright):
 # it turns a search of log2(n) steps an id into one memory read.
-_DENSE_FACTOR, _DENSE_MIN = 8, 1 << 20
+_DENSE_FACTOR, _DENSE_MIN, _LOOK_UP_MIN = 8, 1 << 20, 1 << 23
 
 
 def as_ids(values: Any, what: str = "id") -> np.ndarray:
@@ -189,7 +189,8 @@ class IdMap:
     @cached_property
     def _table(self) -> tuple[np.ndarray, int] | None:
         """(index by id - low with one guard cell at the end, low), where that is small enough."""
-        span = _dense_span(self.ids)
+        # Made once for many look-ups, so worth more memory than a table for numbering.
+        span = _dense_span(self.ids, least=_LOOK_UP_MIN)
         if span is None:
             return None
         low, high = span
@@ -239,12 +240,12 @@ class IdMap:
         return IdMap(np.concatenate([self.ids, new])) if len(new) else self
 
 
-def _dense_span(ids: np.ndarray) -> tuple[int, int] | None:
+def _dense_span(ids: np.ndarray, least: int = _DENSE_MIN) -> tuple[int, int] | None:
     """Lowest and highest id where a table over their range is small enough to be worth it."""
     if ids.dtype.kind != "i" or len(ids) == 0:
         return None
     low, high = int(ids.min()), int(ids.max())
-    return (low, high) if high - low < max(_DENSE_MIN, _DENSE_FACTOR * len(ids)) else None
+    return (low, high) if high - low < max(least, _DENSE_FACTOR * len(ids)) else None
 
 
 def _above(ids: np.ndarray, low: int, high: int) -> np.ndarray:

@@ -102,12 +102,15 @@ class _Epoch:
 
 
 def _record(model: Model, result: EpochResult) -> None:
-    """Add an epoch to the history, and remember its parameters if it is the best."""
+    """Add an epoch to the history, and remember its parameters if it is the best.
+
+    Without validation ratings the last is, and with negatives too: the best prediction of ratings is then not what is wanted.
+    """
     compared = model.history[model.compared_from - 1 :]
     best = min((past.valid_rmse for past in compared if past.valid_rmse is not None), default=math.inf)
     model.history.append(result)
-    if result.valid_rmse is None:
-        model.best_epoch = result.epoch
+    if result.valid_rmse is None or model.config.negatives:
+        model.best_epoch, model._best = result.epoch, {}
     elif result.valid_rmse < best:
         model.keep_best()
 

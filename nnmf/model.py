@@ -247,8 +247,11 @@ class Model(Recommending):
     def _run(
         self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
     ) -> None:
-        if valid is None and self.config.patience:
-            raise ConfigError("patience: needs validation ratings to wait for; give some, or leave it out.")
+        if self.config.patience and (valid is None or self.config.negatives):
+            raise ConfigError(
+                "patience: needs validation ratings to wait for, and no negatives, with which the RMSE is not what is sought; "
+                "leave it out."
+            )
         if valid is not None and len(valid) == 0:
             raise DataError(f"{valid.name}: holds no ratings to validate on.")
         if valid is not None and (valid.users is not train.users or valid.items is not train.items):
@@ -348,7 +351,7 @@ class Model(Recommending):
                 f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
             ) from None
         prediction = self.predict_index(user, item)
-        return np.clip(prediction, *self.scale) if clip else prediction
+        return np.clip(prediction, *self.scale, out=prediction) if clip else prediction
 
     def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each."""

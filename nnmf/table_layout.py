@@ -96,7 +96,7 @@ def find_layout(
     if votes:
         (mark, n_fields), _ = votes.most_common(1)[0]  # the first of equals
     else:  # nothing can be read: what the first line is told to lack
-        mark = delimiter or _first_mark(texts[0])
+        mark = delimiter or first_mark(texts[0])
         n_fields = max(len(_fields(texts[0], mark)), max(columns or (2,)) + 1)
     layout = Layout(mark, n_fields, columns or _default_columns(n_fields))
     return layout, _fields(texts[0], mark) if header else None
@@ -187,7 +187,7 @@ def _fields(text: str, mark: str) -> list[str]:
         return []
 
 
-def _first_mark(text: str) -> str:
+def first_mark(text: str) -> str:
     return next((mark for mark in _DELIMITERS if mark in text), "\t")
 
 
@@ -195,7 +195,7 @@ def _default_columns(n_fields: int) -> tuple[int, ...]:
     return (0, 1, 2, 3) if n_fields > 3 else (0, 1, 2)
 
 
-def _places(names: list[str]) -> list[int | None]:
+def column_places(names: list[str]) -> list[int | None]:
     """Position of the column of each of `ROLES`, None for those that no known name stands for."""
     # RecBole's headers carry a type behind a colon.
     plain = [re.sub(r"[\s_-]", "", name.partition(":")[0]).lower() for name in names]
@@ -204,7 +204,7 @@ def _places(names: list[str]) -> list[int | None]:
 
 def _is_header(names: list[str]) -> bool:
     """Whether a first line names the columns: the rating's known name, or two others, and no number among them."""
-    places = _places(names)
+    places = column_places(names)
     if places[2] is None and len(places) - places.count(None) < 2:
         return False
     return not any(looks_like_number(name) for name in names)
@@ -224,7 +224,7 @@ def _columns_named(names: list[str], columns: tuple[int, ...] | None) -> tuple[i
         if max(columns) >= len(names):
             raise LineFault(f"the header names {len(names)} columns, and position {max(columns)} is wanted")
         return columns
-    user, item, rating, timestamp = _places(names)
+    user, item, rating, timestamp = column_places(names)
     # Names that are not known are taken for user, item and rating in this order only where the others do not gainsay it.
     found = tuple(default if place is None else place for default, place in enumerate((user, item, rating)))
     if None in (user, item, rating) and (found != (0, 1, 2) or timestamp in found):

@@ -41,17 +41,14 @@ def main() -> None:
     arguments = parser.parse_args()
     tables = load_tables(DataConfig(dataset="ml-100k", fold="u1"))
     lines = [
-        "| network | RMSE on u1.test after 10 epochs, mean (range) | the tutorial's | ratings/s | 10 epochs |",
-        "|---|---|---|---|---|",
+        "| network | RMSE on u1.test after 10 epochs, mean (range) | the tutorial's |",
+        "|---|---|---|",
     ]
     for network in arguments.networks:
         runs = [fit(network, tables.train, tables.test, seed=seed) for seed in range(arguments.seeds)]
         last = [run.history[-1].valid_rmse or 0.0 for run in runs]
-        speed = mean(result.samples_per_second for run in runs for result in run.history)
-        seconds = mean(sum(result.seconds for result in run.history) for run in runs)
         lines.append(
-            f"| `{network}` | {mean(last):.4f} ({min(last):.4f}-{max(last):.4f}) | {TUTORIAL.get(network, '')} "
-            f"| {speed:,.0f} | {seconds:.0f} s |"
+            f"| `{network}` | {mean(last):.4f} ({min(last):.4f}-{max(last):.4f}) | {TUTORIAL.get(network, '')} |"
         )
         print(lines[-1], f"standard deviation {stdev(last):.4f}" if len(last) > 1 else "", flush=True)
         if network == "plain":

@@ -28,7 +28,9 @@ def damage(whole: bytes, rng: np.random.Generator) -> bytes:
     return whole[:at] if how < 9 else whole + bytes(rng.integers(0, 256, 1 + at % 9, dtype=np.uint8))
 
 
-def attempt(folder: Path, file: Path, content: bytes, expected: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]) -> str:
+def attempt(
+    folder: Path, file: Path, content: bytes, expected: np.ndarray, pairs: tuple[np.ndarray, np.ndarray]
+) -> str:
     """What loading a damaged folder came to: "refused", "right", or what is wrong."""
     whole = file.read_bytes()
     file.write_bytes(content)

@@ -377,7 +377,9 @@ def test_ctrl_c_at_any_moment_leaves_a_folder_that_agrees_with_itself(file, tmp_
         manifest = json.loads((tmp_path / folder / "manifest.json").read_text())
         assert process.returncode == 130, err
         assert f"interrupted; its {n_lines} finished epochs are kept in {folder}." in err
-        assert manifest["last_epoch"] == n_lines == json.loads((tmp_path / folder / "summary.json").read_text())["epochs"]
+        assert (
+            manifest["last_epoch"] == n_lines == json.loads((tmp_path / folder / "summary.json").read_text())["epochs"]
+        )
 
 
 def test_a_full_disk_gets_one_sentence(file, tmp_path):

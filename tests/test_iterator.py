@@ -137,3 +137,94 @@ def test_streams_into_feedforward_and_module(small):
     for name in names:
         assert np.allclose(forward.arg_params[name].asnumpy(), module.get_params()[0][name].asnumpy(), atol=1e-6)
     assert not np.allclose(forward.arg_params[names[0]].asnumpy(), start[names[0]].asnumpy(), atol=1e-2)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    n=st.integers(2, 30),
+    batch_size=st.integers(1, 40),
+    negatives=st.integers(1, 3),
+    n_workers=st.integers(1, 4),
+    last_batch=st.sampled_from(["pad", "discard"]),
+    shuffle=st.booleans(),
+    seed=st.integers(0, 3),
+)
+def test_an_epoch_streams_each_rating_once_among_its_negatives(
+    n, batch_size, negatives, n_workers, last_batch, shuffle, seed
+):
+    # Ratings from 1, as a rating of 0 here is a negative; item 999 is a user's own, so that nobody rated all.
+    ratings = Ratings.from_arrays(
+        [*np.arange(n - 1) // 3, 999], [*np.arange(n - 1) % 3 + np.arange(n - 1) // 3, 999], np.arange(n) + 1
+    )
+    try:
+        shards = [
+            DataIter(
+                ratings,
+                batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                last_batch=last_batch,
+                negatives=negatives,
+                rank=rank,
+                n_workers=n_workers,
+            )
+            for rank in range(n_workers)
+        ]
+    except ConfigError:
+        share = n // n_workers if last_batch == "discard" else -(-n // n_workers)
+        assert batch_size > share * (1 + negatives) or n < n_workers
+        return
+    rated = set(zip(ratings.user.tolist(), ratings.item.tolist(), strict=True))
+    seen = []
+    for shard in shards:
+        batches = epoch(shard)
+        assert len(batches) == shard.n_batches == shards[0].n_batches
+        own = [row for rows, pad in batches for row in rows[: batch_size - pad]]
+        assert len(own) == shard.n_streamed
+        assert all(row in own for rows, pad in batches for row in rows[batch_size - pad :])
+        if last_batch == "pad":
+            positives = [user for user, _, rating in own if rating]
+            assert sorted(user for user, _, rating in own if not rating) == sorted(positives * negatives)
+        else:
+            assert all(pad == 0 for _, pad in batches)
+        seen += own
+    assert all((user, item) not in rated for user, item, rating in seen if not rating)
+    assert all([user, item] == [ratings.user[r - 1], ratings.item[r - 1]] for user, item, r in seen if r)
+    numbers = [rating for _, _, rating in seen if rating]
+    assert len(set(numbers)) == len(numbers)
+    if last_batch == "pad":
+        assert len(seen) == n * (1 + negatives) and sorted(numbers) == list(range(1, n + 1))
+        # However many workers there are, they stream the same rows.
+        alone = DataIter(ratings, 1, shuffle=shuffle, seed=seed, negatives=negatives)
+        assert sorted(seen) == sorted(row for rows, _ in epoch(alone) for row in rows)
+
+
+def test_negatives_are_fresh_each_epoch_and_depend_on_seed_and_epoch_alone():
+    ratings = Ratings.from_arrays(np.arange(60) // 6, np.arange(60) % 6 + 3 * (np.arange(60) // 6), np.ones(60))
+    first, again = (DataIter(ratings, 50, seed=1, negatives=2) for _ in range(2))
+    epochs = []
+    for _ in range(3):
+        epochs.append(epoch(first))
+        first.reset()
+    again.epoch = 2
+    assert epoch(again) == epochs[2]
+    assert epochs[0] != epoch(DataIter(ratings, 50, seed=2, negatives=2))
+    drawn = [{(user, item) for rows, _ in one for user, item, rating in rows if not rating} for one in epochs]
+    assert drawn[0] != drawn[1] != drawn[2] != drawn[0]
+    # The ratings come in the order they have without negatives, but for the negatives in between.
+    assert len(epochs[0]) == 4 and epochs[0][-1][1] == 20
+
+
+def test_without_shuffling_negatives_follow_their_rating():
+    batches = epoch(DataIter(table(6), 9, shuffle=False, negatives=2))
+    rows = [row for part, _ in batches for row in part]
+    assert [rating for _, _, rating in rows] == [0, 0, 0, 1, 0, 0, 2, 0, 0, 3, 0, 0, 4, 0, 0, 5, 0, 0]
+    assert [user for user, _, _ in rows] == [0] * 9 + [1] * 9
+
+
+@pytest.mark.parametrize("negatives", [-1, 2**31])
+def test_numbers_of_negatives_that_cannot_be_used(negatives):
+    with pytest.raises(ConfigError, match=f"negatives: got {negatives}; give a number from 0 to 357913940"):
+        DataIter(table(6), 2, negatives=negatives)
+    with pytest.raises(ConfigError, match=r"batch_size: got 19; give one from 1 to the table's 6 ratings \* 3 with"):
+        DataIter(table(6), 19, negatives=2)

@@ -1,5 +1,6 @@
 """The contract that every kind of model keeps: each test here runs for all networks and all factorizations."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -155,6 +156,15 @@ def test_a_resumed_run_is_the_one_that_never_stopped(name, trained, tables, tmp_
     assert best.rmse(tables[1]) == pytest.approx(min(result.valid_rmse for result in model.history), rel=1e-6)
 
 
+def test_a_run_without_validation_is_resumed_to_its_last_epoch(name, tables, tmp_path):
+    train, _ = tables
+    whole = nnmf.fit(name, train, **SETTINGS[name])
+    run = RunFolder.begin(tmp_path / "run", {})
+    with pytest.raises(Killed):
+        nnmf.fit(name, train, **SETTINGS[name], callbacks=[run, kill_after(2)])
+    assert_same(nnmf.load_checkpoint(tmp_path / "run").resume(train), whole)
+
+
 def test_a_run_is_not_resumed_on_other_ratings(tables, tmp_path):
     run = RunFolder.begin(tmp_path / "run", {})
     nnmf.fit("svd", *tables, **SETTINGS["svd"], callbacks=[run])
@@ -225,7 +235,7 @@ def assert_list(found, expected):
     ids, scores = found
     assert scores[: len(expected)] == pytest.approx([-score for score, _ in expected], abs=1e-4)
     assert np.isnan(scores[len(expected) :]).all() and (ids[len(expected) :] == -1).all()
-    gaps = [abs(a[0] - b[0]) for a, b in zip(expected, expected[1:], strict=False)]
+    gaps = [abs(a[0] - b[0]) for a, b in itertools.pairwise(expected)]
     if all(gap > 1e-4 for gap in gaps):
         assert ids[: len(expected)].tolist() == [item for _, item in expected]
 

@@ -181,7 +181,7 @@ def test_nothing_half_written_stays_in_the_cache(tmp_path, monkeypatch, error):
     def stop(*_, **__):
         raise error
 
-    monkeypatch.setattr("numpy.savez", stop)
+    monkeypatch.setattr("nnmf.store.write_arrays", stop)
     path = write(tmp_path / "t.csv", "1,2,3\n")
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):

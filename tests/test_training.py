@@ -253,7 +253,9 @@ def test_networks_that_fail_do_so_in_one_sentence(tables):
         return None
 
     def no_shapes_that_fit(n_users, n_items):
-        user, item = (mx.sym.Embedding(mx.sym.Variable(s), input_dim=9, output_dim=w) for s, w in (("user", 3), ("item", 4)))
+        user, item = (
+            mx.sym.Embedding(mx.sym.Variable(s), input_dim=9, output_dim=w) for s, w in (("user", 3), ("item", 4))
+        )
         return mx.sym.LinearRegressionOutput(mx.sym.sum(user * item, axis=1), mx.sym.Variable("rating"))
 
     def odd_name(n_users, n_items):
@@ -283,6 +285,9 @@ def test_what_training_needs_is_asked_for(tables):
     train, valid = tables
     with pytest.raises(ConfigError, match="patience: needs validation ratings"):
         fit("plain", train, **FAST, patience=2)
+    with pytest.raises(ConfigError, match=r"patience: needs .* no negatives"):
+        fit("plain", train, valid, **FAST, patience=2, negatives=1)
+    assert fit("plain", train, valid, **FAST, negatives=1).best_epoch == FAST["n_epochs"]
     with pytest.raises(DataError, match="holds no ratings to validate on"):
         fit("plain", train, valid.take(np.zeros(len(valid), bool)), **FAST)
     with pytest.raises(ConfigError, match="not trained yet"):
