@@ -81,22 +81,23 @@ class TrainConfig(_Checked):
     ctx: str | None = setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
     n_threads: int | None = setting(None, "threads that train; the result is the same for any number", low=1, high=1024)
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """Learning rate of an epoch, numbered from 1, by the schedule.
+    def learning_rate_at(self, epoch: int, n_epochs: int | None = None) -> float:
+        """Learning rate of an epoch, numbered from 1, by the schedule over ``n_epochs`` (default: the setting).
 
         ``constant``: the learning rate; ``exponential``: times ``decay ** (epoch - 1)``; ``linear`` and ``cosine``: falling
         to zero in a straight line, or along half a cosine, over ``n_epochs``.
         """
-        if self.learning_rate is None or self.n_epochs is None:
+        n_epochs = n_epochs or self.n_epochs
+        if self.learning_rate is None or n_epochs is None:
             raise ConfigError(
                 "learning_rate and n_epochs: not settled yet; fill the settings with with_defaults first."
             )
         if self.schedule == "exponential":
             return self.learning_rate * self.decay ** (epoch - 1)
         if self.schedule == "linear":
-            return self.learning_rate * (1 - (epoch - 1) / self.n_epochs)
+            return self.learning_rate * (1 - (epoch - 1) / n_epochs)
         if self.schedule == "cosine":
-            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.n_epochs))
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / n_epochs))
         return self.learning_rate
 
     def with_defaults(self, what: str, defaults: dict[str, Any]) -> TrainConfig:

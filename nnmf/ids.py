@@ -235,6 +235,11 @@ class IdMap:
 
     def extend(self, ids: npt.ArrayLike) -> IdMap:
         """A map that also holds the given ids: those not yet known get the next indices, in ascending order."""
+        if (kind := as_ids(ids).dtype.kind) != self.ids.dtype.kind and len(self.ids):
+            words = {"i": "whole numbers", "U": "strings"}
+            raise DataError(
+                f"new ids are {words[kind]}, those known are {words[self.ids.dtype.kind]}; give the same kind."
+            )
         wanted = self._coerce(ids)
         new = np.unique(wanted[self.index(wanted) == UNKNOWN])
         return IdMap(np.concatenate([self.ids, new])) if len(new) else self

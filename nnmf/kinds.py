@@ -28,14 +28,6 @@ def model_class(kind: str) -> type[Model]:
     return found
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that `make_model` would refuse, without making anything."""
-    if name not in FACTORIZATIONS:
-        from .networks import find_network
-
-        find_network(name)
-
-
 def make_model(name: str, config: TrainConfig) -> Model:
     """An untrained model: "funk_svd", "svd", "svdpp", or a network's name or ``module:function``.
 

@@ -60,9 +60,9 @@ def run(
                 break
     finally:
         model._end()
+        model.restore_best()
         if progress:
             progress.end()
-    model.restore_best()
 
 
 class _Epoch:
@@ -74,7 +74,8 @@ class _Epoch:
 
     def run(self, valid: Ratings | None) -> EpochResult:
         model = self.model
-        learning_rate = model.config.learning_rate_at(self.epoch)
+        config, before = model.config, model.compared_from - 1
+        learning_rate = config.learning_rate_at(self.epoch - before, (config.n_epochs or 0) - before)
         train_rmse = model._epoch(self.epoch, learning_rate, self.tick)
         samples_per_second = model.n_streamed / (time.perf_counter() - self.start)
         self.tick(model.n_streamed, lambda: train_rmse)
@@ -126,6 +127,6 @@ def _uninterrupted() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)  # None: set from outside Python
     if caught and callable(before):
         before(*caught[0])

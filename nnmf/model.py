@@ -144,8 +144,7 @@ class Model(Recommending):
             TrainingError: training diverged; the sentence says which settings to lower.
             ConfigError, DataError: settings or tables that cannot be trained with.
         """
-        if not train.known.all():
-            raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
+        self._check_tables(train, valid)
         self.history, self.best_epoch, self.compared_from, self.parameters, self._best = [], 0, 1, {}, {}
         self._set_state({})
         self.users, self.items, self.scale = train.users, train.items, train.scale
@@ -166,29 +165,34 @@ class Model(Recommending):
         """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
 
         Only the given ratings are trained on, so give the old ones too unless they may fade. The optimiser's state is kept, the
-        mean that predictions start from stays that of the first table, the means of users and items take in the new ratings, and
-        the best epoch is one of the new ones.
+        mean that predictions start from stays that of the first table, the means of users and items take in the new ratings, the
+        schedule of the learning rate starts anew, and the best epoch is one of the new ones. (SVD++ takes a user's items from the
+        given table: leave none of his ratings out.)
 
         Args:
             ratings: the table; its ids may be new.
             valid: as for `fit`.
-            n_epochs: epochs to train; default: as many as the first time.
+            n_epochs: epochs to train; default: as many as the last time.
             callbacks, progress: as for `fit`.
 
         Raises:
             ConfigError: the model is not trained yet; and what `fit` raises.
         """
         self.check_trained()
+        self._check_tables(ratings, valid)
+        done = len(self.history)
+        n_more = n_epochs if n_epochs is not None else (self.config.n_epochs or 0) - self.compared_from + 1
+        if n_more < 1:
+            raise ConfigError(f"n_epochs: got {n_epochs}; give at least 1.")
+        config = dataclasses.replace(self.config, n_epochs=done + n_more)
         users, items = self.users.extend(ratings.users.ids), self.items.extend(ratings.items.ids)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
         ratings = ratings.under(users, items, scale)
         before, means = self.seen, (self.user_mean, self.item_mean)
         self._grow(len(users), len(items))
+        self.config, self.compared_from, self._best = config, done + 1, {}
         self.users, self.items, self.scale = users, items, scale
         self._learn_from(ratings, before, means)
-        n_more = n_epochs if n_epochs is not None else self.config.n_epochs
-        self.config = dataclasses.replace(self.config, n_epochs=len(self.history) + (n_more or 0))
-        self.compared_from = len(self.history) + 1
         self._run(ratings, valid, callbacks, progress)
         return self
 
@@ -204,6 +208,8 @@ class Model(Recommending):
 
         Arguments and errors as `fit`; the tables must be those that training began with.
         """
+        self.check_trained()
+        self._check_tables(train, valid)
         if train.digest != self.train_digest:
             raise DataError(
                 f"{train.name}: is not the table that training began with, so it cannot go on as if it never stopped; "
@@ -218,12 +224,15 @@ class Model(Recommending):
         """Take in what a table says of users and items apart from the parameters: which pairs, and mean ratings."""
         self._trained_on, self._seen_before, self._seen = train, seen, None
         self.train_digest, self.dataset = train.digest, train.name
-        old = [np.empty(0, np.int64)] * 2
+        old, new = [np.empty(0, np.int64)] * 2, train
         if seen is not None:
             old = [seen.n_items, np.bincount(seen.item)]
-        columns = zip((train.user, train.item), (train.n_users, train.n_items), old, means or (None, None), strict=True)
+            # Ratings that are given again are in the means already.
+            pairs = np.repeat(np.arange(seen.n_users), seen.n_items) * train.n_items + seen.item
+            new = train.take(~np.isin(train.user.astype(np.int64) * train.n_items + train.item, pairs))
+        columns = zip((new.user, new.item), (train.n_users, train.n_items), old, means or (None, None), strict=True)
         self.user_mean, self.item_mean = (
-            _means(index, train.rating, n, self.global_mean, count, mean) for index, n, count, mean in columns
+            _means(index, new.rating, n, self.global_mean, count, mean) for index, n, count, mean in columns
         )
 
     @property
@@ -244,9 +253,12 @@ class Model(Recommending):
     def seen(self, seen: UserItems) -> None:
         self._seen = seen
 
-    def _run(
-        self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
-    ) -> None:
+    def _check_tables(self, train: Ratings, valid: Ratings | None) -> None:
+        """Refuse what cannot be trained with, before anything of the model changes."""
+        if len(train) == 0:
+            raise DataError(f"{train.name}: holds no ratings to train on.")
+        if not train.known.all():
+            raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
         if self.config.patience and (valid is None or self.config.negatives):
             raise ConfigError(
                 "patience: needs validation ratings to wait for, and no negatives, with which the RMSE is not what is sought; "
@@ -254,6 +266,10 @@ class Model(Recommending):
             )
         if valid is not None and len(valid) == 0:
             raise DataError(f"{valid.name}: holds no ratings to validate on.")
+
+    def _run(
+        self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
+    ) -> None:
         if valid is not None and (valid.users is not train.users or valid.items is not train.items):
             valid = valid.mapped(train)
         loop.run(self, train, valid, callbacks, progress)
@@ -355,6 +371,9 @@ class Model(Recommending):
 
     def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each."""
+        for side, index, n in (("user", user, self.n_users), ("item", item, self.n_items)):
+            if len(index) and not UNKNOWN <= index.min() <= index.max() < n:
+                raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
         known = (user != UNKNOWN) & (item != UNKNOWN)
         if known.all():
             return self._predict(user, item) if len(user) else np.empty(0, np.float32)
@@ -370,7 +389,9 @@ class Model(Recommending):
         return self.user_mean, self.item_mean
 
     def rmse(self, ratings: Ratings) -> float:
-        """RMSE of the unclipped predictions over all ratings of a table that has this model's id maps."""
+        """RMSE of the unclipped predictions over all ratings of a table."""
+        if ratings.users is not self.users or ratings.items is not self.items:
+            ratings = ratings.under(self.users, self.items, self.scale)
         return metrics.rmse(ratings.rating, self.predict_index(ratings.user, ratings.item))
 
 
@@ -384,7 +405,7 @@ def _means(
 ) -> np.ndarray:
     """Mean rating by index, float32 (n,), those counted before included; ``otherwise`` where an index has none."""
     count = np.bincount(index, minlength=n)
-    total = np.bincount(index, weights=rating, minlength=n)
+    total = np.bincount(index, weights=rating, minlength=n).astype(np.float64)  # integers where there are no ratings
     if old_mean is not None:
         total[: len(old_count)] += old_count * old_mean[: len(old_count)]
         count[: len(old_count)] += old_count

@@ -99,16 +99,18 @@ class NetworkModel(Model):
     }
 
     def __init__(self, network: str | Network, config: TrainConfig | None = None) -> None:
-        self._function = find_network(network)
-        settings = network_settings(self._function)
+        function = find_network(network)
+        settings = network_settings(function)
         if not isinstance(network, str):
             network = f"{network.__module__}:{network.__qualname__}"
         config = (config or TrainConfig()).with_defaults(f"network {network!r}", {**self.defaults, **settings})
+        self._function: Network | None = function
         self._setup(network, {name: getattr(config, name, default) for name, default in settings.items()}, config)
 
     def _setup(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
         super().__init__(config)
         self.network, self.settings = network, settings
+        self._towers_of: tuple[Any, Any] | None = None
         self.symbol: Any = None
         self._momentum: dict[str, Any] = {}
         self.ctx, self.device = _mxnet.context(config.ctx or "auto")
@@ -117,7 +119,7 @@ class NetworkModel(Model):
         config = self.config
         logger.info("Device: %s", self.device)
         if not self.history:
-            self.symbol = build_network(self._function, train.n_users, train.n_items, **self.settings)
+            self.symbol = build_network(self._function or self.network, train.n_users, train.n_items, **self.settings)
         self._iter = DataIter(
             train,
             config.batch_size or 0,
@@ -226,6 +228,13 @@ class NetworkModel(Model):
         return answer
 
     def _towers(self) -> tuple[np.ndarray, np.ndarray] | None:
+        # Found once for the parameters as they are; each epoch brings others.
+        if self._towers_of is None or self._towers_of[0] is not self.parameters:
+            self._towers_of = (self.parameters, self._find_towers())
+        found: tuple[np.ndarray, np.ndarray] | None = self._towers_of[1]
+        return found
+
+    def _find_towers(self) -> tuple[np.ndarray, np.ndarray] | None:
         names = self.symbol.get_internals().list_outputs()
         if not {"user_tower_output", "item_tower_output"} <= set(names):
             return None
@@ -233,9 +242,9 @@ class NetworkModel(Model):
         # A network of one's own may use the names for something else: its predictions must be the products.
         rng = np.random.default_rng(0)
         sample = [rng.integers(0, n, 64).astype(np.int32) for n in (self.n_users, self.n_items)]
-        products = (
-            (user[sample[0]] * item[sample[1]]).sum(1) if user.shape[1:] == item.shape[1:] else np.full(64, np.nan)
-        )
+        if user.shape[1:] != item.shape[1:]:
+            return None
+        products = (user[sample[0]] * item[sample[1]]).sum(1)
         return (user, item) if np.allclose(products, self._predict(*sample), rtol=1e-3, atol=1e-4) else None
 
     def _tower(self, side: str, n: int) -> np.ndarray:
@@ -249,7 +258,7 @@ class NetworkModel(Model):
 
     def _grow(self, n_users: int, n_items: int) -> None:
         old_parameters, old_momentum = self.parameters, self._momentum
-        self.symbol = build_network(find_network(self.network), n_users, n_items, **self.settings)
+        self.symbol = build_network(self._function or self.network, n_users, n_items, **self.settings)
         self.parameters = self._initial_values(seed=self.config.seed + len(self.history))
         self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, self.ctx) for name in old_momentum}
         for new, old in ((self.parameters, old_parameters), (self._momentum, old_momentum)):
@@ -277,6 +286,7 @@ class NetworkModel(Model):
     @classmethod
     def _from_content(cls, content: dict[str, Any], config: TrainConfig, folder: Path) -> NetworkModel:
         model = cls.__new__(cls)
+        model._function = None
         # The saved symbol serves; a network of one's own need not be importable where its model is used.
         model._setup(content["network"], content["settings"], config)
         model.symbol = mx.sym.load(str(folder / "model-symbol.json"))

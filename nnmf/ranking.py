@@ -162,6 +162,31 @@ def top_n(
     return item, score
 
 
+def top_n_of_scores(
+    scores: np.ndarray,
+    n: int,
+    *,
+    seen: UserItems | None = None,
+    allowed: npt.ArrayLike | None = None,
+    excluded: npt.ArrayLike | None = None,
+    item_order: npt.ArrayLike | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`top_n` of scores that are there already, float32 (n_users, n_items), for models that have no factors."""
+    n_users, n_items = scores.shape
+    barred = np.ones((n_users, n_items), bool)
+    barred[:, _candidates(n_items, allowed, excluded)] = False
+    if seen is not None:
+        barred[np.repeat(np.arange(n_users), seen.n_items), seen.item] = True
+    ordered = np.where(barred, np.float32(np.inf), -scores)
+    rank = np.broadcast_to(_as_order(item_order, n_items), scores.shape)
+    best = np.lexsort((rank, ordered), axis=1)[:, :n]
+    open_ = ~np.take_along_axis(barred, best, axis=1)
+    item, score = np.full((n_users, n), UNKNOWN, np.int32), np.full((n_users, n), np.nan, np.float32)
+    item[:, : best.shape[1]] = np.where(open_, best, UNKNOWN)
+    score[:, : best.shape[1]] = np.where(open_, np.take_along_axis(scores, best, axis=1), np.nan)
+    return item, score
+
+
 def _as_index(values: npt.ArrayLike, length: int | None, what: str, lowest: int = 0) -> np.ndarray:
     """A column of indices, each at least `lowest` and below `length`."""
     index = np.asarray(values)

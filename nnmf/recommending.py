@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import metrics
 from .data import Ratings
 from .errors import ConfigError, DataError, one_of
 from .ids import UNKNOWN, IdMap
-from .ranking import UserItems, ranking_metrics, top_n
+from .metrics import mae, rmse, rmse_per_user
+from .ranking import UserItems, ranking_metrics, top_n, top_n_of_scores
 
 if TYPE_CHECKING:
     import pandas
@@ -85,32 +85,39 @@ class Recommending(ABC):
             ConfigError: n below 1, or another value of ``unknown``; DataError: an unknown user with ``unknown="error"``.
         """
         self.check_trained()
-        single = np.ndim(user_ids) == 0
-        user = self._user_index(user_ids, unknown)
         allowed, excluded = (None if ids is None else _known(self.items.index(ids)) for ids in (items, exclude))
+        user = self._user_index(user_ids, unknown)
+        item, score = self._lists(user, n, exclude_seen, allowed, excluded)
+        ids = _ids_of(self.items, item)
+        return (ids[0], score[0]) if np.ndim(user_ids) == 0 else (ids, score)
+
+    def _lists(
+        self,
+        user: np.ndarray,
+        n: int,
+        exclude_seen: bool = True,
+        allowed: np.ndarray | None = None,
+        excluded: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`recommend` by indices, -1 where a user is unknown or a list has no more items."""
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+            raise ConfigError(f"n: got {n!r}; give a whole number of at least 1.")
         options: dict[str, Any] = {"allowed": allowed, "excluded": excluded, "item_order": _rank(self.items)}
-        item = np.full((len(user), n if n > 0 else 0), UNKNOWN, np.int32)
-        score = np.full(item.shape, np.nan, np.float32)
+        item, score = np.full((len(user), n), UNKNOWN, np.int32), np.full((len(user), n), np.nan, np.float32)
         known = user != UNKNOWN
         towers = self._towers()
         if towers is not None:
-            item[known], score[known] = top_n(
-                *towers, n, users=user[known], seen=self.seen if exclude_seen else None, **options
-            )
+            seen = self.seen if exclude_seen else None
+            item[known], score[known] = top_n(*towers, n, users=user[known], seen=seen, **options)
         else:
-            for rows in np.array_split(
-                np.flatnonzero(known), max(1, -(-known.sum() * len(self.items) // _BLOCK_PAIRS))
-            ):
-                scores = self._all_scores(user[rows])
+            n_blocks = max(1, -(-int(known.sum()) * len(self.items) // _BLOCK_PAIRS))
+            for rows in np.array_split(np.flatnonzero(known), n_blocks):
                 seen = self.seen.of_users(user[rows]) if exclude_seen else None
-                item[rows], score[rows] = top_n(
-                    scores, np.eye(len(self.items), dtype=np.float32), n, seen=seen, **options
-                )
+                item[rows], score[rows] = top_n_of_scores(self._all_scores(user[rows]), n, seen=seen, **options)
         if not known.all():
             one, means = np.ones((1, 1), np.float32), self._means()[1][:, None]
             item[~known], score[~known] = top_n(one, means, n, **options)
-        ids = self._item_ids(item)
-        return (ids[0], score[0]) if single else (ids, score)
+        return item, score
 
     def similar_items(self, item_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The n items whose vectors point most nearly the way this item's does: ids (n,) and cosines float32 (n,).
@@ -130,7 +137,8 @@ class Recommending(ABC):
         index = known.index([wanted])
         if index[0] == UNKNOWN:
             raise DataError(f"{side} {wanted!r} is not among the {len(known)} {side}s trained on.")
-        vectors = self._vectors().get(f"{side}_factors")
+        tables = self._vectors()
+        vectors = tables.get(f"{side}_vectors", tables.get(f"{side}_factors"))
         if vectors is None:
             raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors to compare.")
         length = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -147,9 +155,6 @@ class Recommending(ABC):
             raise DataError(f"user {first!r} is not among the {len(self.users)} users trained on.")
         return user
 
-    def _item_ids(self, item: np.ndarray) -> np.ndarray:
-        return _ids_of(self.items, item)
-
     def _all_scores(self, user: np.ndarray) -> np.ndarray:
         """Scores of every item for some users: float32 (n, n_items)."""
         n_items = len(self.items)
@@ -160,7 +165,7 @@ class Recommending(ABC):
     def evaluate(
         self,
         test: Ratings,
-        metrics_wanted: Iterable[str] = ("rmse", "mae"),
+        metrics: Iterable[str] = ("rmse", "mae"),
         *,
         clip: bool = True,
         relevant_from: float | None = None,
@@ -169,7 +174,7 @@ class Recommending(ABC):
 
         Args:
             test: the ratings, under any id maps; unknown ids are answered as `Model.predict` does.
-            metrics_wanted: "rmse", "mae", "rmse_per_user" (mean over the users of each one's RMSE), and, at any k,
+            metrics: "rmse", "mae", "rmse_per_user" (mean over the users of each one's RMSE), and, at any k,
                 "precision@k", "recall@k", "hit_rate@k", "ndcg@k", "mrr@k", "map@k", "coverage@k" of the lists of all items not
                 seen in training (`nnmf.ranking.ranking_metrics` has the formulas).
             clip: keep predictions within the rating scale.
@@ -179,7 +184,7 @@ class Recommending(ABC):
             ConfigError: an unknown metric.
         """
         self.check_trained()
-        wanted = list(metrics_wanted)
+        wanted = [metrics] if isinstance(metrics, str) else list(metrics)
         cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS}
         if test.users is not self.users or test.items is not self.items:
             test = test.under(self.users, self.items, self.scale)
@@ -188,15 +193,14 @@ class Recommending(ABC):
             prediction = self.predict_index(test.user, test.item)
             if clip:
                 prediction = np.clip(prediction, *self.scale)
-            found["rmse"] = metrics.rmse(test.rating, prediction)
-            found["mae"] = metrics.mae(test.rating, prediction)
-            found["rmse_per_user"] = metrics.rmse_per_user(test.user, test.rating, prediction)
+            found["rmse"] = rmse(test.rating, prediction)
+            found["mae"] = mae(test.rating, prediction)
+            found["rmse_per_user"] = rmse_per_user(test.user, test.rating, prediction)
         if cuts:
             chosen = test.known if relevant_from is None else test.known & (test.rating >= relevant_from)
             relevant = UserItems.of(test.user[chosen], test.item[chosen], len(self.users))
             user = np.flatnonzero(relevant.n_items).astype(np.int32)
-            ids, _ = self.recommend(self.users.ids[user], max(cuts.values()))
-            lists = self.items.index(ids.ravel()).reshape(ids.shape)
+            lists, _ = self._lists(user, max(cuts.values()))
             for k in set(cuts.values()):
                 found |= ranking_metrics(lists, relevant.of_users(user), len(self.items), k)
         return {name: found[name] for name in wanted}
@@ -207,8 +211,8 @@ class Recommending(ABC):
 
         Returns:
             ``user_ids`` (n_users,), ``item_ids`` (n_items,), ``user_factors`` (n_users, width), ``item_factors`` (n_items,
-            width) and what else the model has: ``user_bias``, ``item_bias``, ``global_mean``, ``implicit_factors``. A
-            network's factors are the outputs of its towers.
+            width) and what else the model has: ``user_bias``, ``item_bias``, ``global_mean``, ``implicit_factors``, and
+            SVD++'s ``user_vectors``, which stand for its users in a prediction. A network's factors are the outputs of its towers.
         """
         self.check_trained()
         return {"user_ids": self.users.ids, "item_ids": self.items.ids, **self._vectors()}

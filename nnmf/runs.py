@@ -52,6 +52,10 @@ class RunFolder:
                 raise ConfigError(
                     f"output: {path} is not empty; give another folder, or replace its run with --overwrite."
                 )
+            if path.is_dir() and any(path.iterdir()) and store.peek(path) is None:
+                raise ConfigError(
+                    f"output: {path} holds other things than a run, so it is not replaced; give another folder."
+                )
             _check_writable(path)
         except OSError as error:
             raise store.cannot_write(path, error) from None

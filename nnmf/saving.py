@@ -20,7 +20,7 @@ import numpy as np
 from . import __version__, store
 from .callbacks import EpochResult
 from .config import TrainConfig
-from .errors import ConfigError, DataError
+from .errors import BackendError, ConfigError, DataError
 from .ids import IdMap
 from .kinds import KINDS, model_class
 from .ranking import UserItems
@@ -38,11 +38,13 @@ def checkpoint(model: Model, folder: Path) -> None:
         DataError: the folder cannot be written.
     """
     last, best = len(model.history), model.best_epoch
-    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    before = store.peek(folder) or {}
+    # These stay the same through training on one table.
+    same = last > 1 and before.get("train_digest") == model.train_digest and before.get("kind") == model.kind
     files: dict[str, store.Writer] = {}
     keep = []
     for name, write in {_TABLES: lambda path: _write_tables(model, path), **model._files()}.items():
-        if last > 1 and name in there:  # stays the same through training
+        if same and name in before["files"]:
             keep.append(name)
         else:
             files[name] = write
@@ -56,14 +58,16 @@ def checkpoint(model: Model, folder: Path) -> None:
 
 def save(model: Model, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write a trained model to a new folder, aside and then renamed; see `Model.save`."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     model.check_trained()
     if folder.exists() and not (folder.is_dir() and (overwrite or not any(folder.iterdir()))):
         raise ConfigError(f"{folder}: is not an empty folder; give another, or replace it with overwrite=True.")
-    if folder.exists() and any(folder.iterdir()) and not (folder / store.MANIFEST).is_file():
-        raise ConfigError(
-            f"{folder}: holds other things than a saved model, so it is not replaced; give another folder."
-        )
+    if folder.exists() and (there := {entry.name for entry in folder.iterdir()}):
+        manifest = store.peek(folder)
+        if manifest is None or there - manifest["files"].keys() - {store.MANIFEST}:
+            raise ConfigError(
+                f"{folder}: holds other things than a saved model, so it is not replaced; give another folder."
+            )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -103,7 +107,7 @@ def load(folder: str | os.PathLike[str], *, ctx: str | None = None) -> Model:
 
 
 def load_checkpoint(folder: str | os.PathLike[str], *, ctx: str | None = None) -> Model:
-    """The model of a training run as its last epoch left it: `fit` goes on from there, bit for bit as if it never stopped.
+    """The model of a training run as its last epoch left it: `Model.resume` goes on as if training had never stopped.
 
     Raises:
         DataError: as `load`; a folder that `Model.save` wrote, which keeps the best epoch alone.
@@ -122,7 +126,7 @@ def _load(folder: Path, ctx: str | None, resume: bool) -> Model:
         if resume and manifest["last_epoch"] is None:
             raise DataError(f"{folder}: keeps no state to go on from; give a training run's folder, or use fit_more.")
         config = TrainConfig.from_dict(manifest["config"])
-        if ctx is not None:
+        if ctx is not None and manifest["kind"] == "network":
             config = dataclasses.replace(config, ctx=ctx)
         model = model_class(manifest["kind"])._from_content(manifest, config, folder)
         model.history = [EpochResult(**result) for result in manifest["history"]]
@@ -133,20 +137,19 @@ def _load(folder: Path, ctx: str | None, resume: bool) -> Model:
             model.users, model.items = IdMap(tables["user_id"]), IdMap(tables["item_id"])
             model.user_mean, model.item_mean = tables["user_mean"], tables["item_mean"]
             model.seen = UserItems(tables["seen_start"], tables["seen_item"])
-        best = model._read_arrays(folder / _name(model, model.best_epoch))
-        if not resume:
-            model.parameters = best
-            return model
         last = manifest["last_epoch"]
-        model._best = best
-        model.parameters = model._read_arrays(folder / _name(model, last))
-        state = folder / _name(model, last, "state")
-        if state.name in manifest["files"]:
+        model.parameters = model._read_arrays(folder / _name(model, last if resume else model.best_epoch))
+        if resume and last != model.best_epoch:
+            model._best = model._read_arrays(folder / _name(model, model.best_epoch))
+        elif resume:
+            model.keep_best()
+        state = folder / _name(model, last or 0, "state")
+        if state.name in manifest["files"] and (resume or last == model.best_epoch):
             model._set_state(model._read_arrays(state))
         return model
+    except (DataError, BackendError):
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(
             f"{folder}: cannot be loaded by nnmf {__version__}, it was written by {manifest.get('nnmf')} ({error!r})."
         ) from error

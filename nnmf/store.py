@@ -110,8 +110,9 @@ def sweep(folder: Path) -> None:
 def clear(folder: Path) -> None:
     """Remove the state a folder holds, and nothing else."""
     sweep(folder)
-    for name in [*_entries(folder), MANIFEST]:
-        (folder / name).unlink(missing_ok=True)
+    if peek(folder):
+        for name in [*_entries(folder), MANIFEST]:
+            (folder / name).unlink(missing_ok=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -155,13 +156,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """File entries of the state a folder holds, none where it holds no readable one."""
+def peek(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder without a look at its files; None where there is none that was written here."""
     try:
-        entries = json.loads((folder / MANIFEST).read_bytes())["files"]
-        return {name: entry for name, entry in entries.items() if Path(name).name == name}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        if manifest.pop("sha256") != _digest(manifest):
+            return None
+        entries = manifest["files"]
+        manifest["files"] = {name: entry for name, entry in entries.items() if Path(name).name == name}
+        return dict(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """File entries of the state a folder holds."""
+    manifest = peek(folder)
+    return manifest["files"] if manifest else {}
 
 
 def _digest(manifest: dict[str, Any]) -> str:

@@ -28,7 +28,10 @@ _MIN_BLOCKS = 8
 
 
 class _Factorization(Model):
-    """What the three have in common; see `SVD`."""
+    """What the three have in common; see `SVD`.
+
+    Parameters are kept in `unit`s of rating, so that the defaults suit a scale of 0 to 100 as they do 1 to 5 stars.
+    """
 
     suffix = "npz"
     defaults: ClassVar[dict[str, Any]]
@@ -40,6 +43,8 @@ class _Factorization(Model):
         defaults = {**self.defaults, "n_threads": os.cpu_count() or 1}
         super().__init__(given.with_defaults(self.kind, defaults))
         self._pool: ThreadPoolExecutor | None = None
+        #: a power of two near the spread of the ratings on a scale of 1 to 5: what parameters and steps are measured in
+        self.unit = 1.0
 
     # Narrowed views of what with_defaults filled in.
     @property
@@ -58,8 +63,13 @@ class _Factorization(Model):
         return self._view("item_factors")
 
     def _view(self, name: str) -> np.ndarray:
+        """A table of vectors without its padding, such that products of two are ratings."""
+        self.check_trained()
         table: np.ndarray = self.parameters[name][:, : self.n_factors]
-        return table
+        return table if self.unit == 1 else table * np.float32(math.sqrt(self.unit))
+
+    def _in_units(self, rating: np.ndarray) -> np.ndarray:
+        return rating if self.unit == 1 else rating / np.float32(self.unit)
 
     # -- training ----------------------------------------------------------------------------------------------------
     def _begin(self, train: Ratings) -> None:
@@ -68,13 +78,12 @@ class _Factorization(Model):
             _blocks.count_ratings(index, n) for index, n in ((train.user, train.n_users), (train.item, train.n_items))
         ]
         if not self.parameters:
+            self.unit = _unit(train.rating)
             self._initialise(train, np.random.default_rng(config.seed))
         self._check_start()
         self.n_streamed = len(train)
         self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in counts]
         self._lay_out(train, counts)
-        if (config.n_threads or 1) > 1:
-            self._pool = ThreadPoolExecutor(config.n_threads)
 
     def _end(self) -> None:
         if self._pool:
@@ -83,12 +92,11 @@ class _Factorization(Model):
         del self._columns, self._starts
 
     def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
-        centre = self._centre()
         for name, n in (("user_factors", train.n_users), ("item_factors", train.n_items)):
-            self.parameters[name] = self._draw(n, centre, rng)
+            self.parameters[name] = self._draw(n, self._centre(name), rng)
 
-    def _centre(self) -> float:
-        """Mean of the initial factors."""
+    def _centre(self, name: str) -> float:
+        """Mean of the initial values of a table of vectors."""
         return 0.0
 
     def _draw(self, n: int, centre: float, rng: np.random.Generator) -> np.ndarray:
@@ -108,11 +116,13 @@ class _Factorization(Model):
 
     def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
         width = self.parameters["user_factors"].shape[1]
+        if (self.config.n_threads or 1) > 1:
+            self._pool = ThreadPoolExecutor(self.config.n_threads)
         self._grid = _grid(train.n_users, train.n_items, width, len(train))
         *self._columns, self._starts = _blocks.lay_out(
             train.user,
             train.item,
-            train.rating,
+            self._in_units(train.rating),
             _blocks.block_edges(counts[0], self._grid[0]),
             _blocks.block_edges(counts[1], self._grid[1]),
             self.config.seed,
@@ -123,8 +133,7 @@ class _Factorization(Model):
         n_ratings = int(self._starts[-1])
         # The order depends on (seed, epoch) alone, so that a resumed run needs no random state.
         squared_error = self._train(np.random.default_rng((self.config.seed, epoch)), learning_rate)
-        rmse = math.sqrt(squared_error / n_ratings) if squared_error >= 0 else math.nan
-        return rmse
+        return self.unit * math.sqrt(squared_error / n_ratings) if squared_error >= 0 else math.nan
 
     def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
         """One epoch; returns the total squared error, each rating's before its step."""
@@ -141,38 +150,44 @@ class _Factorization(Model):
     def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         prediction = np.empty(len(user), np.float32)
         _kernels.predict(_read_only(user), _read_only(item), *self._linear(), prediction)
+        if self.unit != 1:
+            prediction *= np.float32(self.unit)
         return prediction
 
     def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        """(user vectors, item vectors, user bias, item bias, mean): the prediction is their sum and dot product."""
+        """(user vectors, item vectors, user bias, item bias, mean), in units: their sum and dot product is the prediction."""
         no_bias = np.zeros(self.n_users, np.float32), np.zeros(self.n_items, np.float32)
         return self._user_vectors(), self.parameters["item_factors"], *no_bias, 0.0
 
-    def _towers(self) -> tuple[np.ndarray, np.ndarray]:
+    def _in_ratings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+        """What `_linear` gives, without padding and measured in ratings."""
         users, items, user_bias, item_bias, mean = self._linear()
+        root, unit = np.float32(math.sqrt(self.unit)), np.float32(self.unit)
+        users, items = users[:, : self.n_factors] * root, items[:, : self.n_factors] * root
+        return users, items, user_bias * unit, item_bias * unit, mean * self.unit
+
+    def _towers(self) -> tuple[np.ndarray, np.ndarray]:
+        users, items, user_bias, item_bias, mean = self._in_ratings()
         ones = [np.ones((n, 1), np.float32) for n in (self.n_users, self.n_items)]
         return (
-            np.hstack([users[:, : self.n_factors], user_bias[:, None] + np.float32(mean), ones[0]]),
-            np.hstack([items[:, : self.n_factors], ones[1], item_bias[:, None]]),
+            np.hstack([users, user_bias[:, None] + np.float32(mean), ones[0]]),
+            np.hstack([items, ones[1], item_bias[:, None]]),
         )
 
     def _vectors(self) -> dict[str, np.ndarray]:
-        tables = {name: self._view(name) for name in self.tables}
-        biases: dict[str, np.ndarray] = {
-            name: self.parameters[name] for name in ("user_bias", "item_bias") if name in self.parameters
-        }
-        mean = {"global_mean": np.array(self.global_mean)} if biases else {}
-        return {**tables, **biases, **mean}
+        found = {name: self._view(name) for name in self.tables if name in self.parameters}
+        if "user_bias" in self.parameters:
+            found |= {name: self.parameters[name] * np.float32(self.unit) for name in ("user_bias", "item_bias")}
+            found["global_mean"] = np.array(self.global_mean)
+        if "user_vectors" in self.parameters:
+            found["user_vectors"] = self._view("user_vectors")
+        return found
 
     def _grow(self, n_users: int, n_items: int) -> None:
         rng = np.random.default_rng((self.config.seed, len(self.history)))
         for name, table in self.parameters.items():
             n_new = (n_users if name.startswith("user") else n_items) - len(table)
-            if table.ndim == 2:
-                centre = self._centre() if name != "implicit_factors" else 0.0
-                new = self._draw(n_new, centre, rng)
-            else:
-                new = np.zeros(n_new, np.float32)
+            new = self._draw(n_new, self._centre(name), rng) if table.ndim == 2 else np.zeros(n_new, np.float32)
             self.parameters[name] = np.concatenate([table, new])
 
     def _user_vectors(self) -> np.ndarray:
@@ -181,8 +196,7 @@ class _Factorization(Model):
         return table
 
     def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
-        users, items, user_bias, item_bias, mean = self._linear()
-        users, items = users[:, : self.n_factors], items[:, : self.n_factors]
+        users, items, user_bias, item_bias, mean = self._in_ratings()
         export_factors_onnx(users, items, user_bias, item_bias, mean, path, ids=ids, metadata=metadata)
 
     # -- saving ------------------------------------------------------------------------------------------------------
@@ -190,11 +204,13 @@ class _Factorization(Model):
         return {}
 
     def _content(self) -> dict[str, Any]:
-        return {}
+        return {"unit": self.unit}
 
     @classmethod
     def _from_content(cls, content: dict[str, Any], config: TrainConfig, folder: Path) -> _Factorization:
-        return cls(config)
+        model = cls(config)
+        model.unit = content["unit"]
+        return model
 
     def _read_arrays(self, path: Path) -> dict[str, Any]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -257,8 +273,11 @@ class FunkSVD(_Factorization):
         "schedule": "linear",
     }
 
-    def _centre(self) -> float:
-        return math.copysign(math.sqrt(abs(self.global_mean) / self.n_factors), 1.0) if self.config.init_std else 0.0
+    def _centre(self, name: str) -> float:
+        if not self.config.init_std:
+            return 0.0
+        centre = math.sqrt(abs(self.global_mean) / self.unit / self.n_factors)
+        return math.copysign(centre, self.global_mean) if name == "item_factors" else centre
 
     def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
         tables = (self.parameters["user_factors"], self.parameters["item_factors"])
@@ -320,12 +339,17 @@ class SVD(_Factorization):
     @property
     def user_bias(self) -> np.ndarray:
         """b_u of each user: float32 array of shape (n_users,)."""
-        return np.asarray(self.parameters["user_bias"])
+        return self._bias("user_bias")
 
     @property
     def item_bias(self) -> np.ndarray:
         """b_i of each item: float32 array of shape (n_items,)."""
-        return np.asarray(self.parameters["item_bias"])
+        return self._bias("item_bias")
+
+    def _bias(self, name: str) -> np.ndarray:
+        self.check_trained()
+        bias: np.ndarray = self.parameters[name]
+        return bias if self.unit == 1 else bias * np.float32(self.unit)
 
     def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
         super()._initialise(train, rng)
@@ -335,15 +359,15 @@ class SVD(_Factorization):
     def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
         names = ("user_bias", "item_bias")
         biases = (self.parameters[name] for name in names)
-        return *biases, self.global_mean, learning_rate, *self._l2, self.config.bias_l2
+        return *biases, self.global_mean / self.unit, learning_rate, *self._l2, self.config.bias_l2
 
     def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
         tables = (self.parameters["user_factors"], self.parameters["item_factors"])
         return self._run_blocks(_kernels.train_svd, rng, *tables, *self._arguments(learning_rate))
 
     def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        biases = self.user_bias, self.item_bias
-        return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean
+        biases = self.parameters["user_bias"], self.parameters["item_bias"]
+        return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean / self.unit
 
     def _means(self) -> tuple[np.ndarray, np.ndarray]:
         mean = np.float32(self.global_mean)
@@ -365,7 +389,7 @@ class SVDpp(SVD):
 
     Cold start: as `SVD`.
 
-    Args, Raises: as `SVD`; without ``n_threads``.
+    Args, Raises: as `SVD`; one thread trains, whatever ``n_threads``.
 
     Attributes:
         implicit_factors: y_j of each item: float32 array of shape (n_items, n_factors). The others as `SVD`.
@@ -390,7 +414,7 @@ class SVDpp(SVD):
         every_user = np.arange(train.n_users + 1, dtype=np.int32)
         all_items = np.array([0, train.n_items], np.int32)
         _, *self._columns, self._starts = _blocks.lay_out(
-            train.user, train.item, train.rating, every_user, all_items, self.config.seed
+            train.user, train.item, self._in_units(train.rating), every_user, all_items, self.config.seed
         )
 
     def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
@@ -419,6 +443,15 @@ def _grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, 
     most = max(fewest, n_ratings // _BLOCK_RATINGS // _MIN_BLOCKS)
     user_blocks, item_blocks = (min(max(-(-4 * n * width // _BLOCK_BYTES), fewest), most) for n in (n_users, n_items))
     return user_blocks, item_blocks
+
+
+def _unit(rating: np.ndarray) -> float:
+    """The power of two by which ratings are divided so that their spread is about that of 1 to 5 stars, 1.1.
+
+    Learning rate and penalties then suit any scale; 1 for stars and half stars, and exact in floating point for others.
+    """
+    spread = float(rating.std(dtype=np.float64))
+    return 2.0 ** round(math.log2(spread / 1.1)) if spread > 0 else 1.0
 
 
 def _read_only(index: np.ndarray) -> np.ndarray:

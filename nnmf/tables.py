@@ -117,6 +117,8 @@ def load_tables(config: DataConfig) -> Tables:
     if config.valid_fraction:
         train, valid = _split(train, 1 - config.valid_fraction, config)
         test = test.mapped(train)
+    if name not in (*datasets.DATASETS, datasets.SYNTHETIC):
+        name = str(Path(name).resolve())  # so that a run can be resumed from anywhere
     return Tables(name, label, found, train, valid, test, best_rmse)
 
 

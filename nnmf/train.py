@@ -12,7 +12,7 @@ from .callbacks import Callback, log_epoch
 from .cli import Parser, add_flags, read_flags, run_command, start_logging
 from .config import DataConfig, TrainConfig
 from .errors import ConfigError, one_of
-from .kinds import FACTORIZATIONS, KINDS, check_name, make_model
+from .kinds import FACTORIZATIONS, KINDS, make_model
 from .progress import TrainingProgress
 
 if TYPE_CHECKING:
@@ -113,15 +113,13 @@ def _train(arguments: Any) -> None:
         _resume(arguments, progress)
         return
     names = _names(arguments)
-    for name in names:
-        check_name(name)
+    # Every setting is checked before a table is read, and every folder before the first model is trained.
+    models = [make_model(name, config) for name in names]
     tables = load_tables(data_config)
     if tables.statistics:
         logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
     data = {**data_config.to_dict(), "dataset": tables.dataset}
-    # Every setting and folder is checked before the first model is trained.
-    models = [make_model(name, config) for name in names]
     root = Path(arguments.output) if arguments.output else default_folder(names[0] if len(names) == 1 else "all")
     runs: list[RunFolder] = []
     try:
@@ -177,6 +175,12 @@ def _resume(arguments: Any, progress: TrainingProgress) -> None:
     if len(model.history) >= (model.config.n_epochs or 0):
         raise ConfigError(f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs.")
     data = {**run.settings["data"], **({"data_dir": arguments.data_dir} if "data_dir" in given else {})}
+    if "n_epochs" in given and model.config.schedule in ("linear", "cosine"):
+        logger.warning(
+            "The %s schedule is laid over %d epochs now, so this is not what one run of them would have been.",
+            model.config.schedule,
+            model.config.n_epochs,
+        )
     tables = load_tables(DataConfig.from_dict(data))
     logger.info("%s", describe(tables))
     logger.info("Going on after epoch %d.", len(model.history))

@@ -271,7 +271,8 @@ def test_neighbours_are_those_of_the_largest_cosine(name, trained, tables):
     model, (train, _) = trained(name), tables
     arrays = model.to_numpy()
     for side, find in (("item", model.similar_items), ("user", model.similar_users)):
-        vectors, ids = arrays[f"{side}_factors"].astype(float), arrays[f"{side}_ids"]
+        vectors = arrays.get(f"{side}_vectors", arrays[f"{side}_factors"]).astype(float)
+        ids = arrays[f"{side}_ids"]
         cosine = vectors @ vectors[3] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[3])
         cosine[3] = -2
         found, score = find(ids[3], 5)
@@ -392,3 +393,102 @@ def test_damaged_folders_are_refused_in_one_sentence():
     done = subprocess.run([sys.executable, str(script), "--tries", "120"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[0]) > 60
+
+
+def test_a_model_that_cannot_go_on_stays_as_it_was(tables):
+    train, test = tables
+    model = nnmf.fit("svd", train, test, n_epochs=3, patience=2)
+    before, users, config = arrays(model), model.n_users, model.config
+    new = nnmf.Ratings.from_arrays([1000], [2000], [3.0])
+    unknown = nnmf.Ratings.from_arrays([5000], [6000], [3.0], like=train)
+    for ratings, valid, options, message in (
+        (new, None, {}, "patience: needs validation"),
+        (new, test, {"n_epochs": 0}, "n_epochs: got 0"),
+        (unknown, test, {}, "unknown users or items"),
+        (nnmf.Ratings.from_arrays(["a"], ["b"], [3.0]), test, {}, "new ids are strings, those known are whole numbers"),
+        (new.take(np.zeros(1, bool)), test, {}, "holds no ratings to train on"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=message):
+            model.fit_more(ratings, valid, **options)
+    assert (model.n_users, model.config, len(model.user_mean)) == (users, config, users)
+    for key, array in arrays(model).items():
+        assert np.array_equal(array, before[key])
+
+
+def test_each_training_has_a_schedule_and_a_number_of_epochs_of_its_own(tables):
+    train, _ = tables
+    model = nnmf.fit("svd", train, n_epochs=4, learning_rate=0.04, schedule="linear")
+    for _ in range(2):
+        model.fit_more(train)
+    assert [result.learning_rate for result in model.history] == pytest.approx([0.04, 0.03, 0.02, 0.01] * 3)
+
+
+def test_ratings_given_again_count_once_in_the_means(tables):
+    train, _ = tables
+    model = nnmf.fit("svd", train, n_epochs=1)
+    means = model.user_mean.copy()
+    model.fit_more(train, n_epochs=1)
+    assert model.user_mean == pytest.approx(means)
+
+
+def test_a_run_that_goes_on_with_more_users_is_saved_whole(name, tables, tmp_path):
+    train, _ = tables
+    run = RunFolder.begin(tmp_path / "run", {})
+    model = nnmf.fit(name, train.take(train.user < 40).compact(), **SETTINGS[name], callbacks=[run])
+    model.fit_more(train, n_epochs=2, callbacks=[run])
+    loaded = nnmf.load(tmp_path / "run")
+    ids = train.users.ids[train.user], train.items.ids[train.item]
+    assert np.array_equal(loaded.predict(*ids), model.predict(*ids))
+
+
+def test_saving_replaces_saved_models_alone(trained, tmp_path):
+    model = trained("svd")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "my web app"}')
+    model.save(tmp_path / "mine")
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    for folder in ("web", "mine"):
+        before = sorted(path.name for path in (tmp_path / folder).iterdir())
+        with pytest.raises(ConfigError, match="holds other things than a saved model"):
+            model.save(tmp_path / folder, overwrite=True)
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == before
+    with pytest.raises(ConfigError, match="holds other things than a run"):
+        RunFolder.begin(tmp_path / "web", {}, overwrite=True)
+    assert type(nnmf.load(tmp_path / "mine", ctx="cpu")) is nnmf.SVD
+
+
+def test_indices_beyond_the_tables_are_refused(name, trained):
+    model = trained(name)
+    with pytest.raises(DataError, match=r"user: indices run from 400 to 400, the model has 60 users"):
+        model.predict_index(np.array([400], np.int32), np.array([3], np.int32))
+    wide = low_rank(n_users=400, n_items=300, n_ratings=3000)
+    assert model.rmse(wide) == pytest.approx(model.evaluate(wide, "rmse", clip=False)["rmse"])
+
+
+def test_an_item_whose_id_is_that_of_no_item(tables):
+    items = np.array([-1, 0, 5])
+    table = nnmf.Ratings.from_arrays([1, 1, 2, 3], items[[0, 1, 2, 0]], [3, 4, 5, 4])
+    model = nnmf.fit("svd", table, n_epochs=2)
+    test = nnmf.Ratings.from_arrays([2, 3], [-1, 0], [4, 5])
+    assert model.evaluate(test, ["hit_rate@3"]) == {"hit_rate@3": 1.0}
+
+
+def test_svdpp_s_users_are_compared_by_the_vectors_that_predict(trained, tables):
+    model, (train, _) = trained("svdpp"), tables
+    found = model.to_numpy()
+    products = (found["user_vectors"][train.user] * found["item_factors"][train.item]).sum(1)
+    biases = found["global_mean"] + found["user_bias"][train.user] + found["item_bias"][train.item]
+    assert biases + products == pytest.approx(model.predict_index(train.user, train.item), abs=1e-4)
+
+
+def test_an_interrupted_fit_leaves_the_best_epoch(tables):
+    model = nnmf.NetworkModel("plain", nnmf.TrainConfig(**SETTINGS["plain"]))
+    errors = iter([3.0, 1.0, 2.0, 4.0])
+    true_rmse, model.rmse = model.rmse, lambda table: next(errors)
+    with pytest.raises(Killed):
+        model.fit(*tables, callbacks=[kill_after(4)])
+    assert model.best_epoch == 2
+    model.rmse = true_rmse
+    again = nnmf.NetworkModel("plain", nnmf.TrainConfig(**{**SETTINGS["plain"], "n_epochs": 2})).fit(tables[0])
+    for key, array in arrays(model).items():
+        assert np.array_equal(array, again.parameters[key].asnumpy())

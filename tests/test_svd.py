@@ -96,13 +96,28 @@ def test_ids_that_no_rating_uses(model_class, small):
 
 
 @MODELS
-def test_a_scale_of_0_to_100(model_class):
+def test_any_scale_trains_with_the_defaults_and_to_the_same_vectors(model_class):
+    """Powers of two are exact, so a table times 16 gives the model times 16, bit for bit; others come near."""
     table = low_rank(n_ratings=2000, noise=0.1)
-    wide = Ratings.from_arrays(table.user, table.item, (table.rating - table.rating.min()) * 15)
-    train, test = wide.split(0.8)
-    model = model_class(n_factors=4, n_epochs=60, learning_rate=0.002, l2=0.01).fit(train)
-    assert 1.0 < model.rmse(test) < 0.8 * np.std(test.rating)
-    assert model.predict(train.users.ids, train.items.ids[0]).max() <= train.rating.max()
+    train, test = table.split(0.8)
+
+    def trained(factor, shift=0.0):
+        ratings = train.rating.astype(float) * factor + shift
+        return model_class(n_epochs=20).fit(Ratings.from_arrays(train.user, train.item, ratings))
+
+    one, many = trained(1), trained(16)
+    pairs = test.user[test.known], test.item[test.known]
+    assert np.array_equal(many.predict_index(*pairs), 16 * one.predict_index(*pairs))
+    assert many.history[-1].train_rmse == pytest.approx(16 * one.history[-1].train_rmse)
+    assert many.item_factors == pytest.approx(4 * one.item_factors)
+    users, items = many._towers()
+    assert (users[pairs[0]] * items[pairs[1]]).sum(1) == pytest.approx(many.predict_index(*pairs), rel=1e-4)
+    hundred = trained(20, -15)
+    assert hundred.rmse(Ratings.from_arrays(train.user, train.item, train.rating * 20 - 15)) < 0.9 * 20 * np.std(
+        train.rating
+    )
+    negative = trained(-1)
+    assert negative.history[0].train_rmse == pytest.approx(one.history[0].train_rmse, rel=0.05)
 
 
 def test_settings_of_networks_are_refused():
