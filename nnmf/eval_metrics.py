@@ -28,6 +28,7 @@ class _Total(mx.metric.EvalMetric):
     def __init__(self, n_ratings: int | None = None) -> None:
         self.n_ratings = n_ratings
         self._rows: list[Any] = []
+        self._kept_as: tuple[Any, Any] | None = None
         super().__init__(self.label)
 
     def reset(self) -> None:
@@ -39,16 +40,20 @@ class _Total(mx.metric.EvalMetric):
     def update(self, labels: list[Any], preds: list[Any]) -> None:
         """Count one batch: a label and a prediction array of batch_size entries each."""
         for label, prediction in zip(labels, preds, strict=True):
-            if prediction.shape != label.shape:
-                prediction = prediction.reshape(label.shape)
-            if not self._rows or self._rows[0].shape != label.shape or self._rows[0].context != prediction.context:
+            shape, context = label.shape, prediction.context  # each a call into MXNet, so asked once
+            if prediction.shape != shape:
+                prediction = prediction.reshape(shape)
+            if label.context != context:
+                label = label.as_in_context(context)
+            if (shape, context) != self._kept_as:
                 self._fetch()
+                self._kept_as = (shape, context)
                 n_kept = max(1, min(_KEPT_BATCHES, _KEPT_ERRORS // label.size))
-                self._kept_errors = mx.nd.empty((n_kept, *label.shape), ctx=prediction.context)
+                self._kept_errors = mx.nd.empty((n_kept, *shape), ctx=context)
                 self._rows = [self._kept_errors[at] for at in range(n_kept)]
             elif self._kept == len(self._rows):
                 self._fetch()
-            mx.nd.elemwise_sub(label.as_in_context(prediction.context), prediction, out=self._rows[self._kept])
+            mx.nd.elemwise_sub(label, prediction, out=self._rows[self._kept])
             self._kept += 1
 
     def _fetch(self) -> None:

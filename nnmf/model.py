@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from . import __version__, loop, metrics, saving, store
+from . import __version__, loop, saving, store
 from .callbacks import Callback, EpochResult
 from .config import TrainConfig
 from .data import Ratings
-from .errors import ConfigError, DataError, one_of
-from .ids import UNKNOWN
+from .errors import ConfigError, DataError
 from .onnx_graph import ExportedIds
 from .ranking import UserItems
 from .recommending import Recommending
@@ -77,10 +75,6 @@ class Model(Recommending):
     @abstractmethod
     def _epoch(self, epoch: int, learning_rate: float, tick: Tick) -> float:
         """Train one epoch, numbered from 1; returns the RMSE over its ratings, each predicted before its step."""
-
-    @abstractmethod
-    def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Unclipped predictions, float32 (n,), for known indices, int32 (n,) each."""
 
     @abstractmethod
     def _files(self) -> dict[str, store.Writer]:
@@ -287,11 +281,6 @@ class Model(Recommending):
         """
         saving.save(self, folder, overwrite)
 
-    def check_trained(self) -> None:
-        """Raise a ConfigError unless the model is trained."""
-        if not self.history:
-            raise ConfigError("the model is not trained yet; fit it first.")
-
     def keep_best(self) -> None:
         """Remember the parameters as they stand as those of the best epoch."""
         self._best = {name: array.copy() for name, array in self.parameters.items()}
@@ -321,78 +310,6 @@ class Model(Recommending):
             wrap = ExportedIds(self.users, self.items, *self._means(), self.global_mean, self.scale)
         metadata = {"nnmf": __version__, "kind": self.kind, **{k: str(v) for k, v in self._content().items()}}
         self._export(Path(path), wrap, metadata)
-
-    # -- predicting --------------------------------------------------------------------------------------------------
-    @property
-    def n_users(self) -> int:
-        """Users in the id map."""
-        return len(self.users)
-
-    @property
-    def n_items(self) -> int:
-        """Items in the id map."""
-        return len(self.items)
-
-    def predict(
-        self, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, *, clip: bool = True, unknown: str = "mean"
-    ) -> np.ndarray:
-        """Predicted ratings of (user, item) pairs, in the file's own ids.
-
-        Args:
-            user_ids, item_ids: ids, shape (n,) each; a single id on one side goes with all of the other.
-            clip: keep predictions within the rating scale.
-            unknown: what answers for ids that training never saw: "mean" (see the class), or "error".
-
-        Returns:
-            float32 array of shape (n,).
-
-        Raises:
-            DataError: unequal lengths; with ``unknown="error"`` an unknown id, named.
-            ConfigError: another value of ``unknown``.
-        """
-        self.check_trained()
-        if unknown not in ("mean", "error"):
-            raise ConfigError(one_of(unknown, ("mean", "error"), "unknown"))
-        sides = []
-        for side, ids, known in (("user", user_ids, self.users), ("item", item_ids, self.items)):
-            index = known.index(ids)
-            if unknown == "error" and (index == UNKNOWN).any():
-                first = np.atleast_1d(np.asarray(ids)).tolist()[int(np.argmax(index == UNKNOWN))]
-                raise DataError(f"{side} {first!r} is not among the {len(known)} {side}s trained on.")
-            sides.append(index)
-        try:
-            user, item = np.broadcast_arrays(*sides)
-        except ValueError:
-            raise DataError(
-                f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
-            ) from None
-        prediction = self.predict_index(user, item)
-        return np.clip(prediction, *self.scale, out=prediction) if clip else prediction
-
-    def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each."""
-        for side, index, n in (("user", user, self.n_users), ("item", item, self.n_items)):
-            if len(index) and not UNKNOWN <= index.min() <= index.max() < n:
-                raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
-        known = (user != UNKNOWN) & (item != UNKNOWN)
-        if known.all():
-            return self._predict(user, item) if len(user) else np.empty(0, np.float32)
-        user_mean, item_mean = self._means()
-        one_side = np.where(item != UNKNOWN, item_mean[item], np.float32(self.global_mean))
-        prediction = np.where(user != UNKNOWN, user_mean[user], one_side).astype(np.float32)
-        if known.any():
-            prediction[known] = self._predict(user[known], item[known])
-        return prediction
-
-    def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is predicted of a user, float32 (n_users,), and of an item (n_items,), when the other side is unknown."""
-        return self.user_mean, self.item_mean
-
-    def rmse(self, ratings: Ratings) -> float:
-        """RMSE of the unclipped predictions over all ratings of a table."""
-        if ratings.users is not self.users or ratings.items is not self.items:
-            ratings = ratings.under(self.users, self.items, self.scale)
-        return metrics.rmse(ratings.rating, self.predict_index(ratings.user, ratings.item))
 
 
 def _means(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from .data import Ratings
 from .errors import ConfigError, DataError, one_of
 from .ids import UNKNOWN, IdMap
 from .metrics import mae, rmse, rmse_per_user
+from .predicting import Predicting
 from .ranking import UserItems, ranking_metrics, top_n, top_n_of_scores
 
 if TYPE_CHECKING:
@@ -25,26 +26,11 @@ _RANKING_METRICS = ("precision", "recall", "hit_rate", "ndcg", "mrr", "map", "co
 _BLOCK_PAIRS = 1 << 20
 
 
-class Recommending(ABC):
+class Recommending(Predicting):
     """Top-N lists, neighbours, metrics and vectors, from what a `Model` knows."""
 
-    users: IdMap
-    items: IdMap
-    scale: tuple[float, float]
     #: what training saw of each user
     seen: UserItems
-
-    @abstractmethod
-    def check_trained(self) -> None:
-        """Raise a ConfigError unless the model is trained."""
-
-    @abstractmethod
-    def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Unclipped predictions for indices; see `Model.predict_index`."""
-
-    @abstractmethod
-    def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is predicted of a user and of an item when the other side is unknown."""
 
     @abstractmethod
     def _towers(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -86,7 +72,7 @@ class Recommending(ABC):
         """
         self.check_trained()
         allowed, excluded = (None if ids is None else _known(self.items.index(ids)) for ids in (items, exclude))
-        user = self._user_index(user_ids, unknown)
+        user = self._index("user", user_ids, unknown)
         item, score = self._lists(user, n, exclude_seen, allowed, excluded)
         ids = _ids_of(self.items, item)
         return (ids[0], score[0]) if np.ndim(user_ids) == 0 else (ids, score)
@@ -125,18 +111,15 @@ class Recommending(ABC):
         Raises:
             DataError: an unknown item, or a network without towers.
         """
-        self.check_trained()
         return self._neighbours("item", self.items, item_id, n)
 
     def similar_users(self, user_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The n users whose vectors point most nearly the way this user's does; see `similar_items`."""
-        self.check_trained()
         return self._neighbours("user", self.users, user_id, n)
 
     def _neighbours(self, side: str, known: IdMap, wanted: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-        index = known.index([wanted])
-        if index[0] == UNKNOWN:
-            raise DataError(f"{side} {wanted!r} is not among the {len(known)} {side}s trained on.")
+        self.check_trained()
+        index = self._index(side, [wanted], "error")
         tables = self._vectors()
         vectors = tables.get(f"{side}_vectors", tables.get(f"{side}_factors"))
         if vectors is None:
@@ -145,15 +128,6 @@ class Recommending(ABC):
         unit = vectors / np.where(length > 0, length, 1)
         found, cosine = top_n(unit[index], unit, n, excluded=index, item_order=_rank(known))
         return _ids_of(known, found[0]), cosine[0]
-
-    def _user_index(self, user_ids: npt.ArrayLike, unknown: str) -> np.ndarray:
-        if unknown not in ("mean", "error"):
-            raise ConfigError(one_of(unknown, ("mean", "error"), "unknown"))
-        user = self.users.index(user_ids)
-        if unknown == "error" and (user == UNKNOWN).any():
-            first = np.atleast_1d(np.asarray(user_ids)).tolist()[int(np.argmax(user == UNKNOWN))]
-            raise DataError(f"user {first!r} is not among the {len(self.users)} users trained on.")
-        return user
 
     def _all_scores(self, user: np.ndarray) -> np.ndarray:
         """Scores of every item for some users: float32 (n, n_items)."""
