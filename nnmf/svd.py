@@ -370,8 +370,8 @@ class SVD(_Factorization):
         return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean / self.unit
 
     def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        mean = np.float32(self.global_mean)
-        return mean + self.user_bias, mean + self.item_bias
+        mean, unit = np.float32(self.global_mean), np.float32(self.unit)
+        return mean + unit * self.parameters["user_bias"], mean + unit * self.parameters["item_bias"]
 
 
 class SVDpp(SVD):

@@ -16,12 +16,25 @@ from nnmf.networks import NETWORKS, build_network
 
 mx = _mxnet.load()
 N_USERS, N_ITEMS, WIDTH = 60, 40, 4
-USER, ITEM = mx.sym.Variable("user"), mx.sym.Variable("item")
 rng = np.random.default_rng(7)
 needs_onnx = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("onnx", "onnxruntime")),
     reason="needs onnx and onnxruntime: pip install 'nnmf[onnx]' onnxruntime",
 )
+
+
+VARIABLES = {}
+
+
+def variable(side):
+    """The one input of a side: a network must use the same object wherever it uses the input."""
+    return VARIABLES.setdefault(side, mx.sym.Variable(side))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_symbol_outlives_mxnet():
+    yield
+    VARIABLES.clear()
 
 
 def inputs(n):
@@ -71,7 +84,7 @@ def check(symbol, path, sizes=(1, 3, 1000)):
 
 
 def embedding(side, width=WIDTH, name=None):
-    index, n = (USER, N_USERS) if side == "user" else (ITEM, N_ITEMS)
+    index, n = variable(side), N_USERS if side == "user" else N_ITEMS
     return mx.sym.Embedding(index, input_dim=n, output_dim=width, name=name or f"{side}_factors")
 
 
@@ -161,10 +174,10 @@ OPERATORS = {
     "passed through": lambda S, u, i: S.BlockGrad(u) + S.identity(i) + S.Dropout(u, p=0.9),
     "zeros": lambda S, u, i: S.broadcast_add(u * i, S.zeros((4,)) + S.ones((4,))),
     "sparse embedding": lambda S, u, i: u * S.Embedding(
-        ITEM, input_dim=N_ITEMS, output_dim=WIDTH, sparse_grad=True
+        variable("item"), input_dim=N_ITEMS, output_dim=WIDTH, sparse_grad=True
     ),
     "embedding of reshaped indices": lambda S, u, i: u * S.Flatten(
-        S.Embedding(S.expand_dims(ITEM, 1), S.Variable("shared_weight"), input_dim=N_ITEMS, output_dim=4)
+        S.Embedding(S.expand_dims(variable("item"), 1), S.Variable("shared_weight"), input_dim=N_ITEMS, output_dim=4)
     ),
 }  # fmt: skip
 
@@ -266,7 +279,9 @@ REFUSED_LAYERS = {
     ),
     "leave open, so it cannot be exported to ONNX.": lambda S, u, i: S.broadcast_add(u, S.zeros((1, 0))),
     # integers and real numbers, which MXNet adds and ONNX does not
-    "its translation to ONNX is not valid (": lambda S, u, i: S.broadcast_add(u, S.expand_dims(USER, 1) + 0.5),
+    "its translation to ONNX is not valid (": lambda S, u, i: S.broadcast_add(
+        u, S.expand_dims(variable("user"), 1) + 0.5
+    ),
 }
 
 

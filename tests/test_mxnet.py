@@ -129,8 +129,9 @@ def test_python_312_without_setuptools() -> None:
 def test_a_module_already_imported_is_taken_as_it_is(install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("mxnet", "mxnet-cu112")
     module = SimpleNamespace()
-    monkeypatch.setitem(sys.modules, "mxnet", module)
-    assert _mxnet.load() is module
+    with monkeypatch.context() as patch:  # undone before the real modules are put back
+        patch.setitem(sys.modules, "mxnet", module)
+        assert _mxnet.load() is module
 
 
 def test_not_installed(install) -> None:

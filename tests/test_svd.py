@@ -66,6 +66,14 @@ def test_cold_start_is_answered_by_the_known_side_s_bias(small):
 
 
 @MODELS
+def test_validation_ratings_may_be_of_unknown_items(model_class, small):
+    valid = Ratings.from_arrays([1, 1], [999, 2], [3, 4])
+    model = model_class(n_epochs=2, init_std=0.1).fit(small, valid)
+    answers = model.predict([1, 1], [999, 2], clip=False)
+    assert model.history[model.best_epoch - 1].valid_rmse == pytest.approx(np.sqrt(np.mean((answers - [3, 4]) ** 2)))
+
+
+@MODELS
 def test_zero_initial_factors_are_refused_with_the_reason(model_class, small):
     with pytest.raises(ConfigError, match=r"each step is zero too .* could never learn"):
         model_class(init_std=0).fit(small)
