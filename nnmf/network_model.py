@@ -129,7 +129,7 @@ class NetworkModel(Model):
             label_name=label_name(self.symbol),
             ctx=self.ctx,
         )
-        self.n_streamed, self._looked = self._iter.n_streamed, time.perf_counter()
+        self.n_streamed = self._iter.n_streamed
         self._metric = RMSE(self.n_streamed)
         if not self.parameters:
             self.parameters = self._initial_values(config.seed)
@@ -188,6 +188,7 @@ class NetworkModel(Model):
                 arg_params=arguments,
                 aux_params=auxiliary,
             )
+        self._looked = time.perf_counter()
 
         def batch_end(batch: Any) -> None:
             if time.perf_counter() - self._looked > _TICK_SECONDS:
