@@ -8,7 +8,8 @@ import pytest
 
 from nnmf import SVD, FunkSVD, Ratings, SVDpp
 from nnmf.errors import ConfigError, TrainingError
-from nnmf.svd import SVD_MODELS, _grid
+from nnmf.factorization import _grid
+from nnmf.svd import SVD_MODELS
 
 from .conftest import low_rank
 
