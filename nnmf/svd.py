@@ -213,7 +213,3 @@ class SVDpp(SVD):
     def _user_vectors(self) -> np.ndarray:
         table: np.ndarray = self.parameters["user_vectors"]
         return table
-
-
-#: the models of this module by the name that `fit`, the command line and saved folders give them
-SVD_MODELS: dict[str, type[Factorization]] = {model.kind: model for model in (FunkSVD, SVD, SVDpp)}

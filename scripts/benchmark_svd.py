@@ -40,8 +40,8 @@ from compare_networks import put_between
 
 from nnmf.config import DataConfig
 from nnmf.data import Ratings
+from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
-from nnmf.svd import SVD_MODELS
 from nnmf.tables import load_tables
 
 Lines = Iterator[tuple[str, str, str, str]]  # row, against, wanted, measured
@@ -66,10 +66,10 @@ import sys, time
 start = time.perf_counter()
 import numpy as np
 from nnmf.data import Ratings
-from nnmf.svd import SVD_MODELS
+from nnmf.kinds import model_class
 pair = np.random.default_rng(0).choice(943 * 1682, 80_000, replace=False)
 train = Ratings.from_arrays(pair // 1682, pair % 1682, pair % 5 + 1)
-SVD_MODELS[sys.argv[1]](n_factors=20, n_epochs=1).fit(train, callbacks=[lambda *_: print(time.perf_counter() - start)])
+model_class(sys.argv[1])(n_factors=20, n_epochs=1).fit(train, callbacks=[lambda *_: print(time.perf_counter() - start)])
 """
 
 
@@ -91,7 +91,7 @@ def fit(kind: str, train: Ratings, test: Ratings | None = None, goal: float = -m
         return bool(run.rmse <= goal)
 
     start = time.perf_counter()
-    run.model = SVD_MODELS[kind](**settings).fit(train, callbacks=[watch])
+    run.model = model_class(kind)(**settings).fit(train, callbacks=[watch])
     run.seconds = time.perf_counter() - start - run.apart if test is None or run.rmse <= goal else math.inf
     return run
 
@@ -106,13 +106,13 @@ def warm_up() -> None:
     """Compiles every loop, or loads it from the cache."""
     pair = np.arange(60)
     table = Ratings.from_arrays(pair // 9, pair % 9, pair % 5 + 1)
-    for kind in SVD_MODELS:
+    for kind in FACTORIZATIONS:
         fit(kind, table, table, n_epochs=1)
 
 
 def label(kind: str, n_factors: int, n_threads: int | None = None) -> str:
     threads = f", {n_threads} thread{'s' if n_threads > 1 else ''}" if n_threads else ""
-    return f"`{SVD_MODELS[kind].__name__}`, {n_factors} factors{threads}"
+    return f"`{model_class(kind).__name__}`, {n_factors} factors{threads}"
 
 
 def against_seed(args: argparse.Namespace) -> Lines:
@@ -229,7 +229,7 @@ def scale(args: argparse.Namespace) -> Lines:
 def memory(args: argparse.Namespace) -> Lines:
     """Each kind in a process of its own, for a peak of its own."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import benchmark_svd; benchmark_svd.print_peaks(*sys.argv[2:])"
-    for kind in SVD_MODELS:
+    for kind in FACTORIZATIONS:
         found = subprocess.check_output([sys.executable, "-c", code, Path(__file__).parent, args.table, kind])
         columns, factors, made, fitted = (int(part) / 1e6 for part in found.split())
         against = f"columns {columns:.0f} MB, factors {factors:.0f} MB"
@@ -254,7 +254,7 @@ def print_peaks(path: str, kind: str) -> None:
 
 
 def first(args: argparse.Namespace) -> Lines:
-    for kind in SVD_MODELS:
+    for kind in FACTORIZATIONS:
         with tempfile.TemporaryDirectory() as cache:
             environment, command = {**os.environ, "NUMBA_CACHE_DIR": cache}, [sys.executable, "-c", FIRST, kind]
             cold, *warm = (float(subprocess.check_output(command, env=environment)) for _ in range(args.runs + 1))

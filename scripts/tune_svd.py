@@ -24,8 +24,8 @@ from compare_networks import put_between
 from nnmf import datasets
 from nnmf.config import DataConfig
 from nnmf.data import Ratings
+from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
-from nnmf.svd import SVD_MODELS
 from nnmf.tables import load_tables
 
 Part = tuple[Ratings, Ratings]  # train, held out
@@ -49,7 +49,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 def score(kind: str, part: Part, seed: int, settings: dict[str, Any]) -> float:
     """RMSE of the clipped predictions for the held-out side of a part."""
     train, held_out = part
-    prediction = SVD_MODELS[kind](**settings, seed=seed).fit(train).predict_index(held_out.user, held_out.item)
+    prediction = model_class(kind)(**settings, seed=seed).fit(train).predict_index(held_out.user, held_out.item)
     return rmse(held_out.rating, np.clip(prediction, *train.scale))
 
 
@@ -87,7 +87,7 @@ def surprise_score(name: str, part: Part, seed: int) -> float:
 def test(n_seeds: int, n_surprise_seeds: int, readme: Path | None) -> None:
     """Prints the table of the five folds, a row a model."""
     folds = [load_tables(DataConfig(dataset="ml-100k", fold=f"u{n}")) for n in range(1, 6)]
-    rows = [(f"`{model.__name__}`", partial(score, kind, settings={}), n_seeds) for kind, model in SVD_MODELS.items()]
+    rows = [(f"`{model_class(kind).__name__}`", partial(score, kind, settings={}), n_seeds) for kind in FACTORIZATIONS]
     if importlib.util.find_spec("surprise"):
         rows += [(f"Surprise `{name}`", partial(surprise_score, name), n_surprise_seeds) for name in ("SVD", "SVDpp")]
     lines = ["| model | seeds | u1 | u2 | u3 | u4 | u5 | mean |", "|---|---|---|---|---|---|---|---|"]

@@ -9,11 +9,11 @@ import pytest
 from nnmf import SVD, FunkSVD, Ratings, SVDpp
 from nnmf.errors import ConfigError, TrainingError
 from nnmf.factorization import _grid
-from nnmf.svd import SVD_MODELS
+from nnmf.kinds import FACTORIZATIONS, model_class
 
 from .conftest import low_rank
 
-MODELS = pytest.mark.parametrize("model_class", SVD_MODELS.values(), ids=SVD_MODELS)
+MODELS = pytest.mark.parametrize("model_class", [model_class(kind) for kind in FACTORIZATIONS], ids=FACTORIZATIONS)
 
 
 @MODELS
