@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import lazily
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .config import DataConfig as DataConfig
-    from .config import TrainConfig as TrainConfig
-    from .data import Ratings as Ratings
-    from .iterator import DataIter as DataIter
-    from .network_model import NetworkModel as NetworkModel
-    from .saving import load as load
-    from .saving import load_checkpoint as load_checkpoint
-    from .svd import SVD as SVD
-    from .svd import FunkSVD as FunkSVD
-    from .svd import SVDpp as SVDpp
-    from .train import fit as fit
+    from nnmf.config import DataConfig, TrainConfig
+    from nnmf.factorization import SVD, FunkSVD, SVDpp
+    from nnmf.kinds import fit, load, load_checkpoint
+    from nnmf.neural import DataIter, NetworkModel
+    from nnmf.tables import Ratings
 
 _HOMES = {
-    "DataConfig": "config",
-    "TrainConfig": "config",
-    "Ratings": "data",
-    "DataIter": "iterator",
-    "NetworkModel": "network_model",
-    "SVD": "svd",
-    "FunkSVD": "svd",
-    "SVDpp": "svd",
-    "fit": "train",
-    "load": "saving",
-    "load_checkpoint": "saving",
+    "DataConfig": "nnmf.config",
+    "TrainConfig": "nnmf.config",
+    "Ratings": "nnmf.tables",
+    "DataIter": "nnmf.neural",
+    "NetworkModel": "nnmf.neural",
+    "SVD": "nnmf.factorization",
+    "FunkSVD": "nnmf.factorization",
+    "SVDpp": "nnmf.factorization",
+    "fit": "nnmf.kinds",
+    "load": "nnmf.kinds",
+    "load_checkpoint": "nnmf.kinds",
 }
 
+__all__ = [
+    "SVD",
+    "DataConfig",
+    "DataIter",
+    "FunkSVD",
+    "NetworkModel",
+    "Ratings",
+    "SVDpp",
+    "TrainConfig",
+    "fit",
+    "load",
+    "load_checkpoint",
+]
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = lazily(__name__, _HOMES)

@@ -8,8 +8,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ._mxnet import parse_context
-from .errors import ConfigError, one_of
+from nnmf._mxnet import parse_context
+from nnmf.errors import ConfigError, one_of
 
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from .config import TrainConfig
+from nnmf.config import TrainConfig
 
 if TYPE_CHECKING:
-    from .model import Model
+    from nnmf.models import Model
+    from nnmf.tables import Ratings
+    from nnmf.training import Callback, TrainingProgress
 
 _HOMES = {
-    "network": ("network_model", "NetworkModel"),
-    "funk_svd": ("svd", "FunkSVD"),
-    "svd": ("svd", "SVD"),
-    "svdpp": ("svd", "SVDpp"),
+    "network": ("nnmf.neural", "NetworkModel"),
+    "funk_svd": ("nnmf.factorization", "FunkSVD"),
+    "svd": ("nnmf.factorization", "SVD"),
+    "svdpp": ("nnmf.factorization", "SVDpp"),
 }
 KINDS = tuple(_HOMES)
 #: kinds whose name alone says what is trained; a network has a name of its own
@@ -24,7 +27,7 @@ FACTORIZATIONS = tuple(kind for kind in KINDS if kind != "network")
 def model_class(kind: str) -> type[Model]:
     """The class of a kind of model; KeyError for another name."""
     module, name = _HOMES[kind]
-    found: type[Model] = getattr(importlib.import_module(f".{module}", __package__), name)
+    found: type[Model] = getattr(importlib.import_module(module), name)
     return found
 
 
@@ -36,6 +39,54 @@ def make_model(name: str, config: TrainConfig) -> Model:
     """
     if name in FACTORIZATIONS:
         return model_class(name)(config)
-    from .network_model import NetworkModel
+    from nnmf.neural import NetworkModel
 
     return NetworkModel(name, config)
+
+
+def fit(
+    model: str,
+    train: Ratings,
+    valid: Ratings | None = None,
+    config: TrainConfig | None = None,
+    *,
+    callbacks: Iterable[Callback] = (),
+    progress: TrainingProgress | None = None,
+    **settings: Any,
+) -> Model:
+    """Train a model on a table of ratings.
+
+    Args:
+        model: a network ("plain", "one_layer_mlp", "dropout_mlp", or ``module:function``) or a factorization ("funk_svd",
+            "svd", "svdpp").
+        train: the training ratings.
+        valid: ratings to watch; with them the model of the epoch with the lowest validation RMSE is returned.
+        config: settings; default: the model's own.
+        callbacks: called after each epoch with its `EpochResult` and the model; one that answers True stops training.
+        progress: told how the running epoch goes; for a bar, ``TrainingProgress()``.
+        settings: single settings over ``config``, such as ``n_epochs=5``.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ConfigError: a setting or model that cannot be used.
+        DataError: a table that cannot be trained on.
+        TrainingError: training diverged.
+        BackendError: MXNet or the device cannot be used.
+    """
+    values = {**(config.to_dict() if config else {}), **settings}
+    made = make_model(model, TrainConfig.from_dict(values))
+    return made.fit(train, valid, callbacks=callbacks, progress=progress)
+
+
+def load(folder: Any, *, ctx: str | None = None) -> Model:
+    from nnmf import storage
+
+    return storage.load(folder, ctx=ctx)
+
+
+def load_checkpoint(folder: Any, *, ctx: str | None = None) -> Model:
+    from nnmf import storage
+
+    return storage.load_checkpoint(folder, ctx=ctx)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DataError
+from nnmf._lazy import lazily
+from nnmf.errors import DataError
 
 if TYPE_CHECKING:
-    from .eval_metrics import MAE as MAE
-    from .eval_metrics import RMSE as RMSE
+    from nnmf._eval_metrics import MAE, RMSE
 
+__all__ = ["MAE", "RMSE", "mae", "rmse", "rmse_per_user"]
 
-def __getattr__(name: str) -> Any:
-    # The EvalMetrics derive from a class of MXNet, which the functions here do without.
-    if name in ("RMSE", "MAE"):
-        from . import eval_metrics
-
-        return getattr(eval_metrics, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The EvalMetrics derive from a class of MXNet, which the functions here do without.
+__getattr__, __dir__ = lazily(__name__, {"RMSE": "nnmf._eval_metrics", "MAE": "nnmf._eval_metrics"})
 
 
 def rmse(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:

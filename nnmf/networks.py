@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from . import _mxnet
-from .errors import ConfigError, NnmfError, one_of
+from nnmf import _mxnet
+from nnmf.errors import ConfigError, NnmfError, one_of
 
 if TYPE_CHECKING:
     from mxnet.symbol import Symbol

@@ -39,10 +39,10 @@ import numpy as np
 from compare_networks import put_between
 
 from nnmf.config import DataConfig
-from nnmf.data import Ratings
+from nnmf.datasets._tables import load_tables
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
-from nnmf.tables import load_tables
+from nnmf.tables._ratings import Ratings
 
 Lines = Iterator[tuple[str, str, str, str]]  # row, against, wanted, measured
 THREADS = sorted({1, os.cpu_count() or 1})
@@ -65,7 +65,7 @@ FIRST = """
 import sys, time
 start = time.perf_counter()
 import numpy as np
-from nnmf.data import Ratings
+from nnmf.tables._ratings import Ratings
 from nnmf.kinds import model_class
 pair = np.random.default_rng(0).choice(943 * 1682, 80_000, replace=False)
 train = Ratings.from_arrays(pair // 1682, pair % 1682, pair % 5 + 1)

@@ -14,8 +14,8 @@ from statistics import mean, stdev
 
 from nnmf import fit
 from nnmf.config import DataConfig
+from nnmf.datasets._tables import load_tables
 from nnmf.networks import NETWORKS
-from nnmf.tables import load_tables
 
 TUTORIAL = {
     "plain": "1.017",

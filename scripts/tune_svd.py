@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from compare_networks import put_between
 
-from nnmf import datasets
 from nnmf.config import DataConfig
-from nnmf.data import Ratings
+from nnmf.datasets import _registry as datasets
+from nnmf.datasets._tables import load_tables
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
-from nnmf.tables import load_tables
+from nnmf.tables._ratings import Ratings
 
 Part = tuple[Ratings, Ratings]  # train, held out
 BIASED = {  # what a wide first search left of the settings

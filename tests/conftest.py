@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf.data import Ratings
+from nnmf.tables._ratings import Ratings
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from nnmf import _mxnet
+from nnmf.commands import data as data_main
+from nnmf.commands import train as train_main
 from nnmf.errors import DataError
-from nnmf.statistics import main as data_main
-from nnmf.train import main as train_main
 
 from .conftest import low_rank
 
@@ -155,7 +155,7 @@ def test_without_a_reachable_dataset_the_synthetic_one_is_named_everywhere(capsy
         raise DataError("ml-100k: no network; use --dataset synthetic.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nnmf.datasets.fetch", unreachable)
+    monkeypatch.setattr("nnmf.datasets._registry.fetch", unreachable)
     code, out, err = run(
         capsys,
         train_main,
@@ -210,7 +210,7 @@ def test_statistics_of_a_file(file, capsys):
 
 def test_help_needs_neither_numpy_s_weight_nor_mxnet():
     code = (
-        "import sys\nfrom nnmf.train import main\n"
+        "import sys\nfrom nnmf.commands import train as main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert not {'mxnet', 'numba', 'requests'} & set(sys.modules), sorted(sys.modules)"
     )
@@ -353,7 +353,7 @@ def test_all_folders_are_checked_before_anything_is_trained(file, capsys, tmp_pa
 
 
 def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch):
-    from nnmf.runs import default_folder
+    from nnmf.storage import default_folder
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("time.strftime", lambda pattern: "now")

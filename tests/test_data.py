@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnmf.data import Ratings
 from nnmf.errors import ConfigError, DataError
-from nnmf.ids import UNKNOWN
-from nnmf.statistics import gini_index, statistics
+from nnmf.tables._ids import UNKNOWN
+from nnmf.tables._ratings import Ratings
+from nnmf.tables._statistics import gini_index, statistics
 
 from .conftest import low_rank
 
@@ -272,5 +272,5 @@ def test_the_real_table(ml_100k, u1):
 
 
 def test_tables_and_statistics_do_without_mxnet():
-    code = "import sys, nnmf.data, nnmf.metrics, nnmf.statistics, nnmf.tables; assert 'mxnet' not in sys.modules"
+    code = "import sys, nnmf.data, nnmf.metrics, nnmf.tables, nnmf.datasets; assert 'mxnet' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf import _download, datasets
-from nnmf.datasets import DATASETS, cache_dir, fetch, find, get
+from nnmf.datasets import _registry as datasets
+from nnmf.datasets._registry import DATASETS, cache_dir, fetch, find, get
 from nnmf.errors import ConfigError, DataError
 
 REAL = os.environ.get("NNMF_DATA")  # before the fixture below hides it
@@ -33,7 +33,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def no_network(url: str, path: Path, **_: object) -> Path:
         raise DataError(f"{url} cannot be reached (no network in tests)")
 
-    monkeypatch.setattr(_download, "download", no_network)
+    monkeypatch.setattr(datasets, "download", no_network)
     return tmp_path
 
 
@@ -67,7 +67,7 @@ def served(monkeypatch: pytest.MonkeyPatch, source: Path) -> list[str]:
         path.write_bytes(source.read_bytes())
         return path
 
-    monkeypatch.setattr(_download, "download", download)
+    monkeypatch.setattr(datasets, "download", download)
     return urls
 
 
@@ -263,7 +263,7 @@ def test_download_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
         passed.update(options)
         raise DataError("enough")
 
-    monkeypatch.setattr(_download, "download", download)
+    monkeypatch.setattr(datasets, "download", download)
     dataset, progress, session = DATASETS["ml-1m"], lambda done, total: None, object()
     with pytest.raises(DataError, match="enough"):
         fetch("ml-1m", progress=progress, session=session)  # type: ignore[arg-type]
@@ -298,7 +298,7 @@ def _fetch_in_process(server: str, counter: str) -> None:
         path.write_bytes(Path(server).read_bytes())
         return path
 
-    _download.download = download  # type: ignore[assignment]
+    datasets.download = download  # type: ignore[assignment]
     fetch("ml-1m")
 
 
@@ -320,7 +320,7 @@ def test_processes_that_start_together_download_once(places: Path) -> None:
 
 
 def test_importing_stays_light() -> None:
-    code = "import sys, nnmf.datasets, nnmf.items, nnmf.synthetic; print({'mxnet', 'requests'} & set(sys.modules))"
+    code = "import sys, nnmf.datasets, nnmf.synthetic; print({'mxnet', 'requests'} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 
-from nnmf import _download
-from nnmf._download import check_digest, download, unpack
 from nnmf.errors import DataError
+from nnmf.files import _download
+from nnmf.files._download import check_digest, download, unpack
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -9,10 +9,11 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from nnmf import _mxnet, onnx_graph
+from nnmf import _mxnet
 from nnmf.errors import BackendError, ConfigError, DataError
-from nnmf.export import export_factors_onnx, export_onnx
 from nnmf.networks import NETWORKS, build_network
+from nnmf.onnx import _graph as onnx_graph
+from nnmf.onnx._export import export_factors_onnx, export_onnx
 
 mx = _mxnet.load()
 N_USERS, N_ITEMS, WIDTH = 60, 40, 4
@@ -338,5 +339,5 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_importing_it_needs_neither_mxnet_nor_onnx():
-    code = "import sys, nnmf.export; assert not {'mxnet', 'onnx'} & sys.modules.keys()"
+    code = "import sys, nnmf.onnx; assert not {'mxnet', 'onnx'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

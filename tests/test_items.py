@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf import datasets
+from nnmf.datasets import _registry as datasets
+from nnmf.datasets._items import ItemTable, load_items
 from nnmf.errors import ConfigError, DataError
-from nnmf.items import ItemTable, load_items
 
 U_GENRE = "unknown|0\nAction|1\nDrama|2\n\n"
 U_ITEM = "2|Golden\x85Eye (1995)|01-Jan-1995||http://x|0|1|0\n1|Am\xe9lie (2001)|||http://y|0|1|1\n9|unknown||||1|0|0\n"

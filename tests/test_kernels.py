@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf import _blocks, _kernels
+from nnmf.factorization import _blocks, _kernels
 
 from . import svd_reference as reference
 
@@ -257,8 +257,8 @@ def test_an_index_outside_the_table_is_refused(row):
 
 def test_works_where_no_cache_can_be_written(tmp_path):
     """Numba refuses ``cache=True`` when it finds no folder to write: files in the place of its folders, since root ignores modes."""
-    shutil.copytree(Path(_kernels.__file__).parent, tmp_path / "nnmf", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "nnmf" / "__pycache__").write_text("")
+    shutil.copytree(Path(_kernels.__file__).parents[1], tmp_path / "nnmf", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "nnmf" / "factorization" / "__pycache__").write_text("")
     (tmp_path / "home").write_text("")
     home = str(tmp_path / "home")
     environment = {
@@ -270,7 +270,7 @@ def test_works_where_no_cache_can_be_written(tmp_path):
     }
     environment.pop("NUMBA_CACHE_DIR", None)
     code = (
-        "import numpy\nfrom nnmf._blocks import count_ratings\n"
+        "import numpy\nfrom nnmf.factorization._blocks import count_ratings\n"
         "print(count_ratings(numpy.zeros(3, 'i4'), 1), type(count_ratings._cache).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

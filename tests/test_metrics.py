@@ -35,7 +35,7 @@ def test_errors_on_nothing_and_on_unequal_columns():
 @pytest.mark.parametrize("kept", [1, 3, 1024])
 @pytest.mark.parametrize(("metric", "function"), [("RMSE", metrics.rmse), ("MAE", metrics.mae)])
 def test_batches_add_up_to_the_whole_without_their_padding(monkeypatch, kept, metric, function):
-    monkeypatch.setattr("nnmf.eval_metrics._KEPT_BATCHES", kept)
+    monkeypatch.setattr("nnmf._eval_metrics._KEPT_BATCHES", kept)
     rng = np.random.default_rng(0)
     rating, prediction = rng.random(50).astype(np.float32), rng.random(50).astype(np.float32)
     found = getattr(metrics, metric)(n_ratings=50)

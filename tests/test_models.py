@@ -14,7 +14,7 @@ import nnmf
 from nnmf.errors import ConfigError, DataError
 from nnmf.kinds import FACTORIZATIONS
 from nnmf.networks import NETWORKS
-from nnmf.runs import RunFolder
+from nnmf.storage._runs import RunFolder
 
 from .conftest import low_rank
 
@@ -174,7 +174,7 @@ def test_a_run_is_not_resumed_on_other_ratings(tables, tmp_path):
 
 
 def test_a_kind_from_another_version(trained, tmp_path):
-    from nnmf import store
+    from nnmf.files import _folders as store
 
     trained("svd").save(tmp_path / "model")
     manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())

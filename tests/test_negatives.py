@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 import nnmf
 from nnmf import DataIter, Ratings
 from nnmf.errors import ConfigError, DataError
-from nnmf.negatives import Negatives
-from nnmf.runs import RunFolder
+from nnmf.neural._negatives import Negatives
+from nnmf.storage._runs import RunFolder
 
 from .conftest import low_rank
 from .test_models import Killed, assert_same, kill_after
@@ -76,7 +76,7 @@ def test_all_unrated_items_are_as_likely():
 
 
 def test_blocks_do_not_change_what_is_drawn_for_whom(monkeypatch):
-    monkeypatch.setattr("nnmf.negatives._BLOCK", 8)
+    monkeypatch.setattr("nnmf.neural._negatives._BLOCK", 8)
     rng = np.random.default_rng(0)
     cell = rng.permutation(30 * 20)[:400]
     table = Ratings.from_arrays(cell // 20, cell % 20, np.ones(400))

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnmf import ranking
 from nnmf.errors import ConfigError, DataError
-from nnmf.ranking import UserItems, popularity_factors, random_lists, ranking_metrics, top_n
+from nnmf.ranking import _lists as ranking
+from nnmf.ranking._lists import UserItems, popularity_factors, random_lists, ranking_metrics, top_n
 
 
 def listed(user_factors, item_factors, n, users=None, seen=None, allowed=None, excluded=None, item_order=None):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnmf.data import Ratings
 from nnmf.errors import ConfigError, DataError
-from nnmf.readers import _Table, read_columns
+from nnmf.tables._ratings import Ratings
+from nnmf.tables._readers import _Table, read_columns
 
 rows = st.lists(
     st.tuples(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(-10, 10), st.integers(0, 2**40)),
@@ -100,7 +100,7 @@ def test_a_bad_line_is_named_or_skipped(tmp_path, text, line, caplog):
 
 
 def test_a_bad_line_far_in_the_file_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnmf.readers._BLOCK_BYTES", 100)
+    monkeypatch.setattr("nnmf.tables._readers._BLOCK_BYTES", 100)
     lines = [f"{u}::{u + 1}::3.5::7" for u in range(200)]
     lines[150] = "150::oops"
     path = write(tmp_path / "t.dat", "\n".join(lines))
@@ -110,7 +110,7 @@ def test_a_bad_line_far_in_the_file_is_named(tmp_path, monkeypatch):
 
 
 def test_ids_that_turn_to_strings_late_are_strings_throughout(tmp_path, monkeypatch):
-    monkeypatch.setattr("nnmf.readers._BLOCK_BYTES", 20)
+    monkeypatch.setattr("nnmf.tables._readers._BLOCK_BYTES", 20)
     path = write(tmp_path / "t.tsv", "".join(f"{u}\t{u}\t3\n" for u in range(20)) + "x\t1\t3\n")
     assert read_columns(path).user_id.tolist() == [str(u) for u in range(20)] + ["x"]
 
@@ -145,7 +145,7 @@ def test_parsed_columns_are_cached_until_the_file_changes(tmp_path, monkeypatch)
         raise AssertionError("parsed again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("nnmf.readers._Table", parse)
+        patch.setattr("nnmf.tables._readers._Table", parse)
         assert read_columns(path).rating.tolist() == [3]
         with pytest.raises(AssertionError, match="parsed again"):
             read_columns(path, header=False)
@@ -181,7 +181,7 @@ def test_nothing_half_written_stays_in_the_cache(tmp_path, monkeypatch, error):
     def stop(*_, **__):
         raise error
 
-    monkeypatch.setattr("nnmf.store.write_arrays", stop)
+    monkeypatch.setattr("nnmf.tables._cache.write_arrays", stop)
     path = write(tmp_path / "t.csv", "1,2,3\n")
     if error is KeyboardInterrupt:
         with pytest.raises(KeyboardInterrupt):
@@ -329,7 +329,7 @@ def test_an_id_too_long_is_malformed_and_a_long_one_widens_its_own_column_only(t
 def test_columns_are_integers_or_texts_each_by_itself(tmp_path, monkeypatch):
     path = write(tmp_path / "t.csv", "a,5,1\nb,6,2\n")
     assert read_columns(path).item_id.tolist() == [5, 6]
-    monkeypatch.setattr("nnmf.readers._BLOCK_BYTES", 10)
+    monkeypatch.setattr("nnmf.tables._readers._BLOCK_BYTES", 10)
     path = write(tmp_path / "u.csv", "007,1,3\n" * 40 + "x,1,3\n")
     assert read_columns(path).user_id.tolist() == ["007"] * 40 + ["x"]
 

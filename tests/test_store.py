@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from nnmf import store
 from nnmf.errors import DataError
+from nnmf.files import _folders as store
 
 
 def text(content):

@@ -8,7 +8,7 @@ import pytest
 
 from nnmf import SVD, FunkSVD, Ratings, SVDpp
 from nnmf.errors import ConfigError, TrainingError
-from nnmf.factorization import _grid
+from nnmf.factorization._model import _grid
 from nnmf.kinds import FACTORIZATIONS, model_class
 
 from .conftest import low_rank

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnmf.datasets._synthetic import MIN_PER_USER, SyntheticTable, synthetic
 from nnmf.errors import ConfigError, DataError
-from nnmf.synthetic import MIN_PER_USER, SyntheticTable, synthetic
 
 
 @pytest.fixture(scope="module")

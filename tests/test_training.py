@@ -6,7 +6,7 @@ import pytest
 
 from nnmf import NetworkModel, Ratings, TrainConfig, fit
 from nnmf.errors import ConfigError, DataError, TrainingError
-from nnmf.progress import TrainingProgress, duration
+from nnmf.training._progress import TrainingProgress, duration
 
 from .conftest import low_rank
 
@@ -153,7 +153,7 @@ def test_long_predictions_agree_with_short_ones(tables, monkeypatch):
     train, _ = tables
     model = fit("one_layer_mlp", train, **FAST)
     whole = model.predict_index(train.user, train.item)
-    monkeypatch.setattr("nnmf.network_model._PREDICT_ROWS", 77)
+    monkeypatch.setattr("nnmf.neural._model._PREDICT_ROWS", 77)
     assert model.predict_index(train.user, train.item) == pytest.approx(whole, abs=1e-6)
 
 
@@ -212,7 +212,7 @@ def test_the_mlp_s_figure(u1):
 
 def test_looking_at_an_epoch_changes_no_figure(tables, monkeypatch):
     def curve(seconds):
-        monkeypatch.setattr("nnmf.network_model._TICK_SECONDS", seconds)
+        monkeypatch.setattr("nnmf.neural._model._TICK_SECONDS", seconds)
         return [result.train_rmse for result in fit("plain", *tables, **FAST).history]
 
     assert curve(0.0) == curve(1e9)

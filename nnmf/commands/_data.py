@@ -1,0 +1,36 @@
+"""``python -m nnmf.data NAME_OR_FILE``: the statistics of a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from nnmf.config import DataConfig
+
+from ._flags import Parser, add_flags, read_flags, run_command, start_logging
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command ``python -m nnmf.data``; ``argv`` defaults to the command line's."""
+    parser = Parser(prog="python -m nnmf.data", description="Print the statistics of a table of ratings.")
+    parser.add_argument("dataset", metavar="NAME_OR_FILE", help="a dataset's name, synthetic, or a file of ratings")
+    add_flags(parser, DataConfig, "data", only=("data_dir", "delimiter", "on_error", "duplicates"))
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args(argv)
+
+    def command() -> None:
+        start_logging()
+        # Imported once the flags are known to be good: --help and a mistyped flag answer without them.
+        from nnmf.datasets import load_table
+        from nnmf.tables import statistics
+
+        ratings, best_rmse = load_table(read_flags(DataConfig, arguments))
+        found = statistics(ratings)
+        if arguments.json:
+            print(json.dumps({**asdict(found), "best_possible_rmse": best_rmse}))
+        else:
+            print(found)
+            if best_rmse is not None:
+                print(f"best possible RMSE {best_rmse:.4f} (the noise it was drawn with)")
+
+    run_command(parser.prog, command)

@@ -1,0 +1,101 @@
+"""What a run says at its end: the summary that its folder keeps and the table that the command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from nnmf.datasets import Tables
+from nnmf.models import Model
+
+#: last validation RMSE on u1 in the tutorial's own log
+_TUTORIAL_DATASET = "ml-100k/u1"
+_TUTORIAL = {"plain": "1.0172", "one_layer_mlp": "0.9631", "dropout_mlp": "0.9724 *"}
+_TUTORIAL_NOTE = "* the tutorial's dropout run trains a network of this size without the dropout"
+
+
+def describe(tables: Tables) -> str:
+    """One line on the tables of a run."""
+    valid = f", {len(tables.valid):,} validation" if tables.valid is not None else ""
+    unknown = int((~tables.test.known).sum())
+    cold = f" ({unknown} of users or items without training ratings)" if unknown else ""
+    return (
+        f"Dataset {tables.name}: {tables.train.n_users:,} users, {tables.train.n_items:,} items, {len(tables.train):,} training"
+        f"{valid}, {len(tables.test):,} test ratings{cold}."
+    )
+
+
+def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, Any]:
+    """Summary of a training, as JSON can hold it.
+
+    ``test_rmse`` is that of the model that is kept, the best epoch's; where no validation ratings were held out the epoch was
+    chosen on the test table itself (``chosen_on``), and ``last_valid_rmse`` is the figure without any choice.
+    """
+    last, best = model.history[-1], model.history[model.best_epoch - 1]
+    return {
+        "dataset": tables.name,
+        "model": name,
+        "ended": ended,
+        "n_users": model.n_users,
+        "n_items": model.n_items,
+        "n_train": len(tables.train),
+        "n_test": len(tables.test),
+        "epochs": last.epoch,
+        "train_rmse": last.train_rmse,
+        "last_valid_rmse": last.valid_rmse,
+        "best_epoch": model.best_epoch,
+        "best_valid_rmse": best.valid_rmse,
+        "chosen_on": "test" if tables.valid is None else "valid",
+        "test_rmse": best.valid_rmse if tables.valid is None else model.rmse(tables.test),
+        "best_possible_rmse": tables.best_rmse,
+        "samples_per_second": round(median(result.samples_per_second for result in model.history)),
+        "seconds": round(sum(result.seconds for result in model.history), 3),
+    }
+
+
+def table(summaries: Sequence[dict[str, Any]]) -> str:
+    """The results as a table, beside the tutorial's own figures where they are of the same ratings."""
+    first = summaries[0]
+    on_test = first["chosen_on"] == "test"
+    beside_tutorial = on_test and first["dataset"] == _TUTORIAL_DATASET
+    columns = _columns("test" if on_test else "valid")
+    notes = []
+    if on_test:
+        notes.append(
+            "The best epoch is chosen on the test ratings; --valid-fraction 0.1 chooses it on training ratings instead."
+        )
+    else:
+        columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
+    if beside_tutorial:
+        columns["tutorial, 10 epochs"] = lambda summary: _TUTORIAL.get(summary["model"], "")
+        if any("*" in _TUTORIAL.get(summary["model"], "") for summary in summaries):
+            notes.append(_TUTORIAL_NOTE)
+    if first["best_possible_rmse"] is not None:
+        best = first["best_possible_rmse"]
+        notes.append(f"SYNTHETIC table: knowing the truth, the best reachable RMSE is {best:.4f}.")
+    rows = [list(columns), *([cell(summary) for cell in columns.values()] for summary in summaries)]
+    return "\n".join([f"Dataset {first['dataset']}", *_lines(rows), *notes])
+
+
+def _columns(watched: str) -> dict[str, Callable[[dict[str, Any]], str]]:
+    """What each column says of a summary, by its heading."""
+    return {
+        "model": lambda summary: summary["model"],
+        "epochs": lambda summary: str(summary["epochs"]),
+        "train RMSE": lambda summary: f"{summary['train_rmse']:.4f}",
+        f"{watched} RMSE, last epoch": lambda summary: f"{summary['last_valid_rmse']:.4f}",
+        f"{watched} RMSE, best epoch": lambda summary: f"{summary['best_valid_rmse']:.4f} ({summary['best_epoch']})",
+        "samples/s": lambda summary: f"{summary['samples_per_second']:,}",
+        "time": lambda summary: f"{summary['seconds']:.1f} s",
+    }
+
+
+def _lines(rows: list[list[str]]) -> list[str]:
+    """Rows, the first of them headings, as lines of equal columns: names to the left, figures to the right."""
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    rows = [rows[0], ["-" * width for width in widths], *rows[1:]]
+    padded = [
+        [row[0].ljust(widths[0]), *(cell.rjust(n) for cell, n in zip(row[1:], widths[1:], strict=True))] for row in rows
+    ]
+    return ["  ".join(row).rstrip() for row in padded]

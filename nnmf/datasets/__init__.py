@@ -1,0 +1,24 @@
+"""Known data sets: where they come from, their files, titles of items, the embedded table, and a run's tables."""
+
+from __future__ import annotations
+
+from ._items import ItemTable, load_items
+from ._registry import DATASETS, SYNTHETIC, Dataset, fetch, find, get
+from ._synthetic import SyntheticTable, synthetic
+from ._tables import Tables, load_table, load_tables
+
+__all__ = [
+    "DATASETS",
+    "SYNTHETIC",
+    "Dataset",
+    "ItemTable",
+    "SyntheticTable",
+    "Tables",
+    "fetch",
+    "find",
+    "get",
+    "load_items",
+    "load_table",
+    "load_tables",
+    "synthetic",
+]

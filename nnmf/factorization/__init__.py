@@ -1,0 +1,8 @@
+"""Models on compiled loops, without MXNet."""
+
+from __future__ import annotations
+
+from ._model import Factorization
+from ._svd import SVD, FunkSVD, SVDpp
+
+__all__ = ["SVD", "Factorization", "FunkSVD", "SVDpp"]

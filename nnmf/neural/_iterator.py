@@ -1,0 +1,177 @@
+"""`DataIter`: streams a table of ratings to MXNet in shuffled batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnmf import _mxnet
+from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.tables import Ratings
+
+if TYPE_CHECKING:
+    from ._negatives import Negatives
+
+mx: Any = _mxnet.load()
+
+_LAST_BATCH = ("pad", "discard")
+# Rows of an epoch that MXNet can number.
+_MAX_ROWS = 2**31 - 1
+
+
+class DataIter(mx.io.DataIter):
+    """Shuffled batches of a table, for `mx.model.FeedForward` and `mx.mod.Module` as they are.
+
+    Each epoch's ratings are put in order and uploaded once; a batch is three slices of them: ``user`` and ``item`` (int32) and
+    the label (float32), each of shape (batch_size,). The order of epoch e, and what is drawn for it, depend on (seed, e) alone.
+
+    With ``negatives=n`` an epoch also streams, for each rating, n items drawn anew from those its user has not rated
+    (`nnmf.negatives`), labelled 0 and shuffled among the ratings: ``1 + n`` rows a rating, which an epoch takes 12 bytes
+    each for, and some 30 while they are put in order.
+
+    Args:
+        ratings: the table; every user and item known.
+        batch_size: rows a batch, at most an epoch's.
+        shuffle: draw a new order each epoch; default True. Without, each rating's negatives follow it.
+        seed: of the orders; default 0.
+        last_batch: "pad" fills a short last batch with rows from the epoch's start and says how many in its ``pad``;
+            "discard" leaves its rows out of the epoch.
+        negatives: unobserved items streamed for each rating; default 0.
+        rank, n_workers: this worker's number and how many there are: each streams its own part of each epoch's order, all
+            the same number of batches (a worker that hangs for want of one stops the others).
+        label_name: the network's variable for the rating.
+        ctx: where batches are put; default: the CPU.
+
+    Attributes:
+        epoch: number of the epoch being streamed, from 0; set it to go on from another. `reset` moves to the next epoch once
+            a batch of this one was taken.
+        n_batches: batches an epoch.
+        n_streamed: rows an epoch, padding excluded.
+
+    Raises:
+        ConfigError: a batch size, rank, way with the last batch or number of negatives that cannot be used.
+        DataError: ratings of unknown users or items; with negatives, a user who rated every item.
+    """
+
+    def __init__(
+        self,
+        ratings: Ratings,
+        batch_size: int = 64,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        last_batch: str = "pad",
+        negatives: int = 0,
+        rank: int = 0,
+        n_workers: int = 1,
+        label_name: str = "rating",
+        ctx: Any = None,
+    ) -> None:
+        super().__init__(batch_size)
+        n_unknown = int((~ratings.known).sum())
+        if n_unknown:
+            raise DataError(
+                f"{ratings.name}: {n_unknown} ratings are of unknown users or items; drop them with take(known)."
+            )
+        if last_batch not in _LAST_BATCH:
+            raise ConfigError(one_of(last_batch, _LAST_BATCH, "last_batch"))
+        if not 0 <= rank < n_workers:
+            raise ConfigError(f"rank: got {rank}; give a number from 0 to n_workers - 1 = {n_workers - 1}.")
+        width = 1 + negatives
+        n_shared = width * (len(ratings) // n_workers if last_batch == "discard" else -(-len(ratings) // n_workers))
+        if negatives < 0 or n_shared > _MAX_ROWS:
+            raise ConfigError(
+                f"negatives: got {negatives}; give a number from 0 to {_MAX_ROWS * n_workers // max(1, len(ratings)) - 1}."
+            )
+        if not 1 <= batch_size <= n_shared:
+            more = f" * {width} with negatives" if negatives else ""
+            shared = f" / {n_workers} workers" if n_workers > 1 else ""
+            raise ConfigError(
+                f"batch_size: got {batch_size}; give one from 1 to the table's {len(ratings)} ratings{more}{shared}."
+            )
+        self.ratings, self.shuffle, self.seed, self.negatives = ratings, shuffle, seed, negatives
+        self.rank, self.n_workers = rank, n_workers
+        self.ctx = mx.cpu() if ctx is None else ctx
+        self.n_batches = n_shared // batch_size if last_batch == "discard" else -(-n_shared // batch_size)
+        n_own = width * len(range(rank, len(ratings), n_workers))
+        self.n_streamed = min(n_own, self.n_batches * batch_size)
+        if n_own == 0:
+            raise ConfigError(f"n_workers: {n_workers} workers are more than the table's {len(ratings)} ratings.")
+        self.provide_data = [mx.io.DataDesc(name, (batch_size,), np.int32) for name in ("user", "item")]
+        self.provide_label = [mx.io.DataDesc(label_name, (batch_size,), np.float32)]
+        self._unobserved: Negatives | None = None
+        if negatives:
+            from ._negatives import Negatives  # and with it Numba, which nothing else here needs
+
+            self._unobserved = Negatives(ratings, negatives)
+        self.epoch = 0
+        self._columns: tuple[Any, Any, Any] | None = None
+        self._batch = -1
+
+    def order(self) -> np.ndarray:
+        """Rows of the table in the order this epoch streams them, padding included: int64 array (n_batches * batch_size,).
+
+        A negative stands there as the row of the rating that it was drawn for.
+        """
+        return self._draw()[0]
+
+    def _draw(self) -> tuple[np.ndarray, np.ndarray]:
+        """(what `order` answers, the item streamed for each of those rows)."""
+        n, table = len(self.ratings), self.ratings
+        rng = np.random.default_rng((self.seed, self.epoch))
+        rows = rng.permutation(n) if self.shuffle else np.arange(n)
+        own = rows[self.rank :: self.n_workers]
+        item = table.item[own]
+        if self._unobserved:
+            drawn = self._unobserved.draw(table.user[rows], rng, self.rank, self.n_workers)
+            own, item = np.repeat(own, 1 + self.negatives), np.column_stack([item, drawn]).ravel()
+            if self.shuffle:
+                order = rng.permutation(np.arange(len(own), dtype=np.int32))
+                own, item = own[order], item[order]
+        n_rows = self.n_batches * self.batch_size
+        if n_rows <= len(own):
+            return own[:n_rows], item[:n_rows]
+        return np.resize(own, n_rows), np.resize(item, n_rows)
+
+    def reset(self) -> None:
+        """Go to the start of the next epoch, or of this one while no batch of it was taken."""
+        if self._batch >= 0:
+            self.epoch += 1
+        self._columns, self._batch = None, -1
+
+    def iter_next(self) -> bool:
+        """Move to the next batch; False at the epoch's end."""
+        if self._columns is None:
+            (rows, item), table = self._draw(), self.ratings
+            rating = table.rating[rows]
+            if self._unobserved:
+                # A negative is the one row whose item is not its rating's: its user has not rated it.
+                rating[item != table.item[rows]] = self._unobserved.rating
+            self._columns = (
+                mx.nd.array(table.user[rows], self.ctx, np.int32),
+                mx.nd.array(item, self.ctx, np.int32),
+                mx.nd.array(rating, self.ctx, np.float32),
+            )
+        self._batch += 1
+        return self._batch < self.n_batches
+
+    def _slice(self, column: int) -> Any:
+        assert self._columns is not None
+        start = self._batch * self.batch_size
+        return self._columns[column][start : start + self.batch_size]
+
+    def getdata(self) -> list[Any]:
+        """[user, item] of this batch."""
+        return [self._slice(0), self._slice(1)]
+
+    def getlabel(self) -> list[Any]:
+        """[rating] of this batch."""
+        return [self._slice(2)]
+
+    def getindex(self) -> None:
+        """No batch has an index of its own."""
+
+    def getpad(self) -> int:
+        """Rows of this batch, at its end, that repeat others to fill it."""
+        return min(self.batch_size, max(0, (self._batch + 1) * self.batch_size - self.n_streamed))
