@@ -5,13 +5,28 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
+_DECAY = 0.9
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
+
+# What other packages call the settings.
+_OTHER_NAMES = {
+    **dict.fromkeys(("lr", "lrate", "lr_all", "eta", "alpha"), "learning_rate"),
+    **dict.fromkeys(("epochs", "num_epoch", "num_epochs", "iterations", "n_iter"), "n_epochs"),
+    **dict.fromkeys(("k", "rank", "factors", "num_factors", "embedding_dim", "dim", "latent_dim"), "n_factors"),
+    **dict.fromkeys(("reg", "reg_all", "wd", "weight_decay", "lambda", "regularization"), "l2"),
+    **dict.fromkeys(("batch", "batchsize", "bs"), "batch_size"),
+    **dict.fromkeys(("hidden", "num_hidden"), "hidden_units"),
+    **dict.fromkeys(("random_state", "random_seed"), "seed"),
+    **dict.fromkeys(("threads", "num_threads", "n_jobs"), "n_threads"),
+    **dict.fromkeys(("device", "context"), "ctx"),
+}
 
 _Config = TypeVar("_Config", bound="_Checked")
 
@@ -30,12 +45,14 @@ class _Checked:
                 object.__setattr__(self, entry.name, _checked(entry, value))
 
     @classmethod
-    def from_dict(cls: type[_Config], values: dict[str, Any]) -> _Config:
-        """A config from a mapping; a key that is no field is a ConfigError that names the nearest one."""
-        names = [entry.name for entry in dataclasses.fields(cls)]
+    def from_dict(cls: type[_Config], values: dict[str, Any], also: Iterable[str] = ()) -> _Config:
+        """A config from a mapping; a key that is no field is a ConfigError that names the nearest one, of ``also`` too."""
+        fields = [entry.name for entry in dataclasses.fields(cls)]
+        names = [*fields, *also]
         for name in values:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+            if name not in fields:
+                near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else []
+                near = [*near, *difflib.get_close_matches(name, names, 1, cutoff=0.5)]
                 hint = f"; did you mean {near[0]!r}?" if near else f"; there are {names}."
                 raise ConfigError(f"{name}: no such setting{hint}")
         return cls(**values)
@@ -67,7 +84,7 @@ class TrainConfig(_Checked):
     bias_l2: float | None = setting(None, "penalty of the biases, as a share of l2", low=0)
     init_std: float | None = setting(None, "standard deviation of the initial factors", low=0)
     schedule: str | None = setting(None, "course of the learning rate over the epochs", choices=SCHEDULES)
-    decay: float = setting(0.9, "factor an epoch of the exponential schedule", above=0, high=1)
+    decay: float | None = setting(None, "factor an epoch of the exponential schedule (default: 0.9)", above=0, high=1)
     patience: int | None = setting(None, "stop after this many epochs without a better validation RMSE", low=1)
     last_batch: str | None = setting(None, "what becomes of a short last batch", choices=("pad", "discard"))
     negatives: int | None = setting(
@@ -93,7 +110,7 @@ class TrainConfig(_Checked):
                 "learning_rate and n_epochs: not settled yet; fill the settings with with_defaults first."
             )
         if self.schedule == "exponential":
-            return self.learning_rate * self.decay ** (epoch - 1)
+            return self.learning_rate * (self.decay or _DECAY) ** (epoch - 1)
         if self.schedule == "linear":
             return self.learning_rate * (1 - (epoch - 1) / n_epochs)
         if self.schedule == "cosine":
@@ -113,12 +130,17 @@ class TrainConfig(_Checked):
         values = {}
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
-            optional = entry.default is None and entry.name != "patience"
+            optional = entry.default is None and entry.name not in ("patience", "decay")
             if optional and value is None:
                 value = defaults.get(entry.name)
             elif optional and entry.name not in defaults:
                 raise ConfigError(f"{entry.name}: {what} has no such setting; leave it out.")
             values[entry.name] = value
+        if self.decay is not None and values["schedule"] != "exponential":
+            raise ConfigError(
+                f"decay: belongs to schedule='exponential' (--schedule exponential), not to {values['schedule']!r}; "
+                "leave it out."
+            )
         return TrainConfig(**values)
 
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nnmf._lazy import lazily
-from nnmf.config import DataConfig
-from nnmf.datasets import Tables, load_tables
-from nnmf.tables import Ratings, statistics
 
 if TYPE_CHECKING:
+    from nnmf.config import DataConfig
+    from nnmf.datasets import Tables, load_tables
     from nnmf.neural import DataIter
+    from nnmf.tables import Ratings, statistics
+
+_HOMES = {
+    "DataConfig": "nnmf.config",
+    "DataIter": "nnmf.neural",
+    "Ratings": "nnmf.tables",
+    "Tables": "nnmf.datasets",
+    "load_tables": "nnmf.datasets",
+    "statistics": "nnmf.tables",
+}
 
 __all__ = ["DataConfig", "DataIter", "Ratings", "Tables", "load_tables", "statistics"]
 
-# DataIter derives from a class of MXNet, which tables, splits and statistics do without.
-__getattr__, __dir__ = lazily(__name__, {"DataIter": "nnmf.neural"})
+# Imported when asked for: DataIter derives from a class of MXNet, which tables, splits and statistics do without.
+__getattr__, __dir__ = lazily(__name__, _HOMES)
 
 if __name__ == "__main__":
-    from nnmf.commands import data
+    from nnmf.commands import run
 
-    data()
+    run("data")

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnmf import __version__
 from nnmf.config import TrainConfig
+from nnmf.errors import ConfigError, DataError, one_of
 
 if TYPE_CHECKING:
     from nnmf.models import Model
+    from nnmf.storage import ModelState, RunFolder
     from nnmf.tables import Ratings
-    from nnmf.training import Callback, TrainingProgress
+    from nnmf.training import Callback, Progress
 
 _HOMES = {
     "network": ("nnmf.neural", "NetworkModel"),
@@ -31,62 +37,171 @@ def model_class(kind: str) -> type[Model]:
     return found
 
 
-def make_model(name: str, config: TrainConfig) -> Model:
-    """An untrained model: "funk_svd", "svd", "svdpp", or a network's name or ``module:function``.
+def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None, **settings: Any) -> Model:
+    """An untrained model.
 
-    Raises:
-        ConfigError: an unknown name, or a setting the model has not.
+    Parameters
+    ----------
+    name : str or callable
+        "funk_svd", "svd", "svdpp" (or their classes' names), a network's name or ``module:function``, or its function.
+    config : TrainConfig, default=None
+        Settings; default: the model's own.
+    **settings
+        Single settings over ``config``.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or a setting the model has not.
     """
-    if name in FACTORIZATIONS:
-        return model_class(name)(config)
+    if isinstance(name, str):
+        kind = next((kind for kind in FACTORIZATIONS if name in (kind, _HOMES[kind][1])), None)
+        if kind is not None:
+            return model_class(kind)(config, **settings)
+        if ":" not in name:
+            from nnmf.networks import NETWORKS
+
+            if name not in NETWORKS:
+                raise ConfigError(
+                    one_of(name, [*NETWORKS, *FACTORIZATIONS], "network")
+                    + ", or 'module:function' for a network of your own."
+                )
     from nnmf.neural import NetworkModel
 
-    return NetworkModel(name, config)
+    return NetworkModel(name, config, **settings)
 
 
 def fit(
-    model: str,
+    model: str | Callable[..., Any],
     train: Ratings,
     valid: Ratings | None = None,
     config: TrainConfig | None = None,
     *,
+    test: Ratings | None = None,
     callbacks: Iterable[Callback] = (),
-    progress: TrainingProgress | None = None,
+    progress: Progress | None = None,
     **settings: Any,
 ) -> Model:
     """Train a model on a table of ratings.
 
-    Args:
-        model: a network ("plain", "one_layer_mlp", "dropout_mlp", or ``module:function``) or a factorization ("funk_svd",
-            "svd", "svdpp").
-        train: the training ratings.
-        valid: ratings to watch; with them the model of the epoch with the lowest validation RMSE is returned.
-        config: settings; default: the model's own.
-        callbacks: called after each epoch with its `EpochResult` and the model; one that answers True stops training.
-        progress: told how the running epoch goes; for a bar, ``TrainingProgress()``.
-        settings: single settings over ``config``, such as ``n_epochs=5``.
+    Parameters
+    ----------
+    model : str or callable
+        A network ("plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a factorization
+        ("funk_svd", "svd", "svdpp").
+    train : Ratings
+        The training ratings.
+    valid : Ratings, default=None
+        Ratings to choose the epoch by: with them the model of the epoch with the lowest validation RMSE is returned, else
+        that of the last.
+    test : Ratings, default=None
+        Ratings to measure after each epoch; they choose nothing.
+    config : TrainConfig, default=None
+        Settings; default: the model's own.
+    callbacks : iterable of callable
+        Called after each epoch with its `EpochResult` and the model; one that answers True stops training.
+    progress : Progress, default=None
+        Told how the running epoch goes; for a bar, ``TrainingProgress()``.
+    **settings
+        Single settings over ``config``, such as ``n_epochs=5``; those of the network's function too.
 
-    Returns:
-        The trained model.
+    Returns
+    -------
+    The trained model.
 
-    Raises:
-        ConfigError: a setting or model that cannot be used.
-        DataError: a table that cannot be trained on.
-        TrainingError: training diverged.
-        BackendError: MXNet or the device cannot be used.
+    Raises
+    ------
+    ConfigError
+        A setting or model that cannot be used.
+    DataError
+        A table that cannot be trained on.
+    TrainingError
+        Training diverged.
+    BackendError
+        MXNet or the device cannot be used.
     """
-    values = {**(config.to_dict() if config else {}), **settings}
-    made = make_model(model, TrainConfig.from_dict(values))
-    return made.fit(train, valid, callbacks=callbacks, progress=progress)
+    made = make_model(model, config, **settings)
+    return made.fit(train, valid, test=test, callbacks=callbacks, progress=progress)
 
 
-def load(folder: Any, *, ctx: str | None = None) -> Model:
+def load(
+    folder: str | os.PathLike[str], *, ctx: str | None = None, network: Callable[..., Any] | str | None = None
+) -> Model:
+    """The model that a training run or `Model.save` wrote, as its kept epoch left it.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    ctx : str, default=None
+        Device of a network; None: the one it was trained with, or the CPU where that is not there.
+    network : callable or str, default=None
+        The function of a network of one's own, or its ``module:function``, which `fit_more` needs for a table with new
+        users or items: what a folder names is never imported unasked.
+
+    Raises
+    ------
+    DataError
+        No saved model there, or a file of it is missing, truncated, edited or foreign: found by checksums before anything
+        is parsed, and by looking at every array after.
+    """
+    return _load(folder, ctx, network, resumed=False)[0]
+
+
+def load_checkpoint(
+    folder: str | os.PathLike[str], *, ctx: str | None = None, network: Callable[..., Any] | str | None = None
+) -> Model:
+    """The model of a training run as its last epoch left it: `Model.resume` goes on as if training had never stopped.
+
+    Raises
+    ------
+    DataError
+        As `load`; a folder that `Model.save` wrote, which keeps one epoch alone.
+    """
+    return _load(folder, ctx, network, resumed=True)[0]
+
+
+def load_run(folder: str | os.PathLike[str], *, ctx: str | None = None) -> tuple[Model, RunFolder]:
+    """`load_checkpoint`, and the folder for the run to go on in.
+
+    Raises
+    ------
+    DataError
+        As `load_checkpoint`; a folder that another process is writing.
+    """
+    from nnmf.storage import RunFolder
+
+    model, state, run = _load(folder, ctx, None, resumed=True)
+    return model, RunFolder.reopen(Path(folder), state, run)
+
+
+def _load(
+    folder: str | os.PathLike[str], ctx: str | None, network: Callable[..., Any] | str | None, resumed: bool
+) -> tuple[Model, ModelState, dict[str, Any] | None]:
     from nnmf import storage
 
-    return storage.load(folder, ctx=ctx)
+    state, run = storage.read(folder)
+    folder = storage.as_folder(folder)
+    if state.kind not in KINDS:
+        raise DataError(
+            f"{folder}: holds a model of kind {state.kind!r}, which nnmf {__version__} does not know; load it with "
+            f"the version that wrote it ({state.written_by})."
+        )
+    if resumed and state.last is None:
+        raise DataError(f"{folder}: keeps no state to go on from; give a training run's folder, or use fit_more.")
+    try:
+        config = TrainConfig.from_dict(state.config)
+        if ctx is not None and state.kind == "network":
+            config = dataclasses.replace(config, ctx=ctx)
+        from nnmf.models import from_state
 
-
-def load_checkpoint(folder: Any, *, ctx: str | None = None) -> Model:
-    from nnmf import storage
-
-    return storage.load_checkpoint(folder, ctx=ctx)
+        model = from_state(model_class(state.kind), config, state, resumed)
+    except (ConfigError, DataError) as error:
+        if ctx is not None and str(error).startswith("ctx:"):
+            raise
+        raise DataError(
+            f"{folder}: cannot be loaded by nnmf {__version__}, it was written by {state.written_by} ({error})"
+        ) from None
+    if network is not None:
+        model.take_network(network)
+    return model, state, run

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 Network = Callable[..., "Symbol"]
 
+#: the layers a network may end in, and what each makes of its first input
+OUTPUT_LAYERS = {
+    "LinearRegressionOutput": "identity",
+    "MAERegressionOutput": "identity",
+    "LogisticRegressionOutput": "sigmoid",
+}
 #: the registered networks by name
 NETWORKS: dict[str, Network] = {}
 
@@ -194,6 +201,19 @@ def build_network(name: str | Network, n_users: int, n_items: int, **settings: A
         raise ConfigError(f"network: {name!r} failed with {type(error).__name__}: {reason}") from error
     if not isinstance(symbol, mx.sym.Symbol):
         raise ConfigError(f"network: {name!r} returned {type(symbol).__name__}, not an MXNet Symbol.")
+    check_symbol(symbol, name)
+    return symbol
+
+
+def check_symbol(symbol: Symbol, name: str | Network) -> None:
+    """Refuse a network that cannot be trained and answered here.
+
+    Raises
+    ------
+    ConfigError
+        It lacks the variable ``user`` or ``item``, has several outputs, or ends in another layer than those of
+        `OUTPUT_LAYERS` with a Variable as its label.
+    """
     missing = {"user", "item"} - set(symbol.list_arguments())
     if missing or len(symbol.list_outputs()) != 1:
         raise ConfigError(
@@ -201,23 +221,51 @@ def build_network(name: str | Network, n_users: int, n_items: int, **settings: A
             f"{symbol.list_arguments()} and outputs {symbol.list_outputs()}."
         )
     label_name(symbol)
-    return symbol
 
 
 def label_name(symbol: Symbol) -> str:
     """Name of the variable that an output layer takes the rating by (``rating`` here, ``score`` in MXNet's tutorial).
 
-    Raises:
-        ConfigError: a symbol that does not end in an output layer with a label.
+    Raises
+    ------
+    ConfigError
+        A symbol that does not end in an output layer with a label.
     """
-    inputs = symbol.get_children()
+    layer, inputs = _output_layer(symbol), symbol.get_children()
     if (
-        inputs is None
+        layer not in OUTPUT_LAYERS
         or len(inputs) != 2
         or len(inputs[1].list_arguments()) != 1
         or inputs[1].get_children() is not None
     ):
         raise ConfigError(
-            "network: must end in LinearRegressionOutput(prediction, label) with a Variable as its label."
+            f"network: ends in {layer}; it must end in one of {sorted(OUTPUT_LAYERS)}, such as "
+            "LinearRegressionOutput(prediction, label), with a Variable as its label."
         )
     return str(inputs[1].name)
+
+
+def prediction_of(symbol: Symbol) -> Symbol:
+    """What a network predicts, without its label: what its output layer answers when it is not trained."""
+    label_name(symbol)
+    prediction = symbol.get_children()[0]
+    if OUTPUT_LAYERS[_output_layer(symbol)] == "sigmoid":
+        return _mxnet.load().sym.Activation(prediction, act_type="sigmoid", name="prediction_sigmoid")
+    return prediction
+
+
+def _output_layer(symbol: Symbol) -> str:
+    graph = json.loads(symbol.tojson())
+    return str(graph["nodes"][graph["heads"][0][0]]["op"])
+
+
+def n_rows(symbol: Symbol, side: str) -> int | None:
+    """Fewest rows of the tables that ``user`` or ``item`` looks up at once; None where it looks up none."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    variables = [at for at, node in enumerate(nodes) if node["op"] == "null" and node["name"] == side]
+    sizes = [
+        int(node["attrs"]["input_dim"])
+        for node in nodes
+        if node["op"] == "Embedding" and node["inputs"][0][0] in variables
+    ]
+    return min(sizes, default=None)

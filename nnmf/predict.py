@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from nnmf.commands import predict
+    from nnmf.commands import run
 
-    predict()
+    run("predict")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from nnmf.config import TrainConfig
-from nnmf.kinds import fit
+from typing import TYPE_CHECKING
+
+from nnmf._lazy import lazily
+
+if TYPE_CHECKING:
+    from nnmf.config import TrainConfig
+    from nnmf.kinds import fit
 
 __all__ = ["TrainConfig", "fit"]
 
-if __name__ == "__main__":
-    from nnmf.commands import train
+# Imported when asked for: the command is on its guard against Ctrl-C before it imports anything.
+__getattr__, __dir__ = lazily(__name__, {"TrainConfig": "nnmf.config", "fit": "nnmf.kinds"})
 
-    train()
+if __name__ == "__main__":
+    from nnmf.commands import run
+
+    run("train")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from nnmf import _mxnet
-from nnmf.commands import data as data_main
-from nnmf.commands import train as train_main
+from nnmf.commands._data import main as data_main
+from nnmf.commands._train import main as train_main
 from nnmf.errors import DataError
 
 from .conftest import low_rank
@@ -210,7 +210,7 @@ def test_statistics_of_a_file(file, capsys):
 
 def test_help_needs_neither_numpy_s_weight_nor_mxnet():
     code = (
-        "import sys\nfrom nnmf.commands import train as main\n"
+        "import sys\nfrom nnmf.commands._train import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert not {'mxnet', 'numba', 'requests'} & set(sys.modules), sorted(sys.modules)"
     )

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nnmf
-from nnmf.commands import predict as main
+from nnmf.commands._predict import main
 from nnmf.errors import DataError
 from nnmf.tables._pairs import PairReader
 
@@ -297,7 +297,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(saved, tmp_path):
 def test_memory_stays_that_of_a_block(saved, tmp_path):
     """Ten times the pairs, the same peak."""
     code = (
-        "import resource, sys\nfrom nnmf.commands import predict as main\n"
+        "import resource, sys\nfrom nnmf.commands._predict import main\n"
         f"sys.argv = ['x', {str(saved.folder)!r}, '--pairs', sys.argv[1], '--output', sys.argv[1] + '.csv']\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
@@ -315,14 +315,14 @@ def test_memory_stays_that_of_a_block(saved, tmp_path):
 
 def test_help_and_factorizations_need_no_mxnet(saved):
     code = (
-        "import sys\nfrom nnmf.commands import predict as main\n"
+        "import sys\nfrom nnmf.commands._predict import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
         "assert not {'mxnet', 'numba', 'requests'} & set(sys.modules), sorted(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--pairs FILE|-" in done.stdout
     code = (
-        "import sys\nsys.modules['mxnet'] = None\nfrom nnmf.commands import predict as main\n"
+        "import sys\nsys.modules['mxnet'] = None\nfrom nnmf.commands._predict import main\n"
         f"main([{str(saved.folder)!r}, '--user', '3', '--top', '2'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from nnmf.files import _folders as store
 
 
 def text(content):
-    return lambda path: path.write_text(content)
+    return lambda file: file.write(content.encode())
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def test_a_commit_replaces_the_state_before(folder):
 
 
 def test_a_commit_that_fails_leaves_the_state_before(folder, monkeypatch):
-    def full(path):
-        path.write_text("half")
+    def full(file):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(DataError, match=r"b-2.txt: cannot be written \(No space left on device\)"):
@@ -64,7 +64,7 @@ def test_what_is_no_saved_folder(folder, tmp_path):
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 99, "nnmf": "9.0"}))
     with pytest.raises(
-        DataError, match=r"is of format 99, this version reads format 1; load it with the version.*\(9.0\)"
+        DataError, match=r"is of format 99, this version reads format 2; load it with the version.*\(9.0\)"
     ):
         store.read_manifest(folder)
     for other in ("[1]", "{}", "no json"):
@@ -77,7 +77,7 @@ def test_a_missing_file_and_a_name_outside_the_folder(folder):
     (folder / "a.txt").unlink()
     with pytest.raises(DataError, match=r"a.txt: is missing"):
         store.read_manifest(folder)
-    manifest = {"format": 1, "files": {"../a.txt": {"sha256": "", "bytes": 0}}}
+    manifest = {"format": 2, "files": {"a.txt": {"name": "../a.txt", "sha256": "", "bytes": 0}}}
     manifest["sha256"] = store._digest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="outside its folder"):

@@ -8,7 +8,7 @@ import pytest
 
 from nnmf import SVD, FunkSVD, Ratings, SVDpp
 from nnmf.errors import ConfigError, TrainingError
-from nnmf.factorization._model import _grid
+from nnmf.factorization._learner import _grid
 from nnmf.kinds import FACTORIZATIONS, model_class
 
 from .conftest import low_rank
@@ -119,7 +119,7 @@ def test_any_scale_trains_with_the_defaults_and_to_the_same_vectors(model_class)
     assert np.array_equal(many.predict_index(*pairs), 16 * one.predict_index(*pairs))
     assert many.history[-1].train_rmse == pytest.approx(16 * one.history[-1].train_rmse)
     assert many.item_factors == pytest.approx(4 * one.item_factors)
-    users, items = many._towers()
+    users, items = (many.scorer.towers(side) for side in ("user", "item"))
     assert (users[pairs[0]] * items[pairs[1]]).sum(1) == pytest.approx(many.predict_index(*pairs), rel=1e-4)
     hundred = trained(20, -15)
     assert hundred.rmse(Ratings.from_arrays(train.user, train.item, train.rating * 20 - 15)) < 0.9 * 20 * np.std(

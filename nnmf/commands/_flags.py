@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from nnmf.config import DataConfig, TrainConfig, from_text
 from nnmf.errors import NnmfError
 
 _Config = TypeVar("_Config", DataConfig, TrainConfig)
-_INTERRUPTED = 130  # what shells report of a process that Ctrl-C ended
+_INTERRUPTED, _TERMINATED = 130, 143  # what shells report of a process that Ctrl-C, or SIGTERM, ended
 
 
 class Parser(argparse.ArgumentParser):
     """Argument parser whose complaints are one sentence, and which takes whole flags only."""
 
     def __init__(self, **options: Any) -> None:
+        _complete_streams()
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
@@ -83,33 +87,58 @@ def start_logging(before_line: Callable[[], None] | None = None) -> None:
 
 def _drop_output() -> None:
     """Let nothing more be written to standard output, not even what is still buffered."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complete_streams() -> None:
+    """A process may be started without standard error; what is written there is then dropped, and nothing fails for it."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, by which batch systems end a job: Ctrl-C's twin."""
+
+
+def _terminate(*_: Any) -> NoReturn:
+    raise Terminated("terminated")
 
 
 def run_command(prog: str, command: Callable[[], Any]) -> NoReturn:
     """Run a command and exit: 0 when it is done, the error's code with one sentence when it fails."""
+    _complete_streams()
+    with contextlib.suppress(ValueError):  # outside the main thread nobody is sent signals
+        signal.signal(signal.SIGTERM, _terminate)
     try:
-        command()
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        code = 0
+        try:
+            command()
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            code, line = 0, ""
+        finally:
+            # What comes is the end, whatever else is sent.
+            with contextlib.suppress(ValueError):
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)
     except NnmfError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        code = error.exit_code
+        code, line = error.exit_code, f"error: {error}"
     except MemoryError:
-        print(f"{prog}: error: out of memory; take smaller tables, vectors or batches.", file=sys.stderr)
-        code = 1
+        code, line = 1, "error: out of memory; take smaller tables, vectors or batches."
     except BrokenPipeError:
         # Whoever read the output has enough; nothing may be written to it at exit either.
         _drop_output()
-        code = 1
+        code, line = 1, ""
     except KeyboardInterrupt as interrupt:
-        print(f"{prog}: {str(interrupt) or 'interrupted.'}", file=sys.stderr)
-        code = _INTERRUPTED
+        code = _TERMINATED if isinstance(interrupt, Terminated) else _INTERRUPTED
+        line = f"{str(interrupt).rstrip('.') or 'interrupted'}."
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{prog}: error: {where}{error.strerror or error}.", file=sys.stderr)
-        code = 1
+        code, line = 1, f"error: {where}{error.strerror or error}."
         if error.errno in (errno.ENOSPC, errno.EBADF):  # standard output is what failed: leave no second error at exit
             _drop_output()
+    if line:
+        with contextlib.suppress(OSError):
+            print(f"{prog}: {line}".encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
     sys.exit(code)

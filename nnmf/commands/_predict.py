@@ -103,9 +103,11 @@ def _predict(arguments: Any) -> None:
         write(sys.stdout, names, blocks)
         return
 
-    def write_answers(aside: Path) -> None:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            write(file, names, blocks)
+    def write_answers(file: IO[bytes]) -> None:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        write(text, names, blocks)
+        text.flush()
+        text.detach()
 
     write_file(Path(arguments.output), write_answers)
 

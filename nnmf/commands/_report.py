@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from nnmf.datasets import Tables
+from nnmf.metrics import rmse
 from nnmf.models import Model
 
-#: last validation RMSE on u1 in the tutorial's own log
+#: last test RMSE on u1 in the tutorial's own log
 _TUTORIAL_DATASET = "ml-100k/u1"
 _TUTORIAL = {"plain": "1.0172", "one_layer_mlp": "0.9631", "dropout_mlp": "0.9724 *"}
 _TUTORIAL_NOTE = "* the tutorial's dropout run trains a network of this size without the dropout"
@@ -26,13 +29,15 @@ def describe(tables: Tables) -> str:
     )
 
 
-def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, Any]:
+def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], ended: str) -> dict[str, Any]:
     """Summary of a training, as JSON can hold it.
 
-    ``test_rmse`` is that of the model that is kept, the best epoch's; where no validation ratings were held out the epoch was
-    chosen on the test table itself (``chosen_on``), and ``last_valid_rmse`` is the figure without any choice.
+    ``test_rmse`` and ``test_metrics`` are those of the model that is kept: of the epoch with the lowest ``valid_rmse``, or of
+    the last one where no validation ratings were held out (``chosen_on``). The test ratings choose nothing.
+    ``test_rmse_of_the_mean`` is what answering the mean training rating to everything would have.
     """
-    last, best = model.history[-1], model.history[model.best_epoch - 1]
+    last, kept = model.history[-1], model.history[model.best_epoch - 1]
+    mean = np.full(len(tables.test), model.global_mean)
     return {
         "dataset": tables.name,
         "model": name,
@@ -40,14 +45,16 @@ def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, 
         "n_users": model.n_users,
         "n_items": model.n_items,
         "n_train": len(tables.train),
+        "n_valid": 0 if tables.valid is None else len(tables.valid),
         "n_test": len(tables.test),
         "epochs": last.epoch,
-        "train_rmse": last.train_rmse,
-        "last_valid_rmse": last.valid_rmse,
+        "chosen_on": "last epoch" if tables.valid is None or model.config.negatives else "valid",
         "best_epoch": model.best_epoch,
-        "best_valid_rmse": best.valid_rmse,
-        "chosen_on": "test" if tables.valid is None else "valid",
-        "test_rmse": best.valid_rmse if tables.valid is None else model.rmse(tables.test),
+        "train_rmse": kept.train_rmse,
+        "valid_rmse": kept.valid_rmse,
+        "test_rmse": model.rmse(tables.test),
+        "test_rmse_of_the_mean": rmse(tables.test.rating, mean),
+        "test_metrics": model.evaluate(tables.test, metrics) if metrics else {},
         "best_possible_rmse": tables.best_rmse,
         "samples_per_second": round(median(result.samples_per_second for result in model.history)),
         "seconds": round(sum(result.seconds for result in model.history), 3),
@@ -57,38 +64,40 @@ def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
     """The results as a table, beside the tutorial's own figures where they are of the same ratings."""
     first = summaries[0]
-    on_test = first["chosen_on"] == "test"
-    beside_tutorial = on_test and first["dataset"] == _TUTORIAL_DATASET
-    columns = _columns("test" if on_test else "valid")
+    columns = _columns(first)
     notes = []
-    if on_test:
-        notes.append(
-            "The best epoch is chosen on the test ratings; --valid-fraction 0.1 chooses it on training ratings instead."
-        )
-    else:
-        columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
-    if beside_tutorial:
+    if first["dataset"] == _TUTORIAL_DATASET and any(summary["model"] in _TUTORIAL for summary in summaries):
         columns["tutorial, 10 epochs"] = lambda summary: _TUTORIAL.get(summary["model"], "")
         if any("*" in _TUTORIAL.get(summary["model"], "") for summary in summaries):
             notes.append(_TUTORIAL_NOTE)
     if first["best_possible_rmse"] is not None:
         best = first["best_possible_rmse"]
         notes.append(f"SYNTHETIC table: knowing the truth, the best reachable RMSE is {best:.4f}.")
+    for summary in summaries:
+        if summary["test_rmse"] >= summary["test_rmse_of_the_mean"] and not summary["test_metrics"]:
+            notes.append(
+                f"{summary['model']}: answering the mean rating to everything has a test RMSE of "
+                f"{summary['test_rmse_of_the_mean']:.4f}, which is no worse; try other settings or another model."
+            )
     rows = [list(columns), *([cell(summary) for cell in columns.values()] for summary in summaries)]
     return "\n".join([f"Dataset {first['dataset']}", *_lines(rows), *notes])
 
 
-def _columns(watched: str) -> dict[str, Callable[[dict[str, Any]], str]]:
+def _columns(first: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], str]]:
     """What each column says of a summary, by its heading."""
-    return {
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "model": lambda summary: summary["model"],
         "epochs": lambda summary: str(summary["epochs"]),
         "train RMSE": lambda summary: f"{summary['train_rmse']:.4f}",
-        f"{watched} RMSE, last epoch": lambda summary: f"{summary['last_valid_rmse']:.4f}",
-        f"{watched} RMSE, best epoch": lambda summary: f"{summary['best_valid_rmse']:.4f} ({summary['best_epoch']})",
-        "samples/s": lambda summary: f"{summary['samples_per_second']:,}",
-        "time": lambda summary: f"{summary['seconds']:.1f} s",
     }
+    if first["valid_rmse"] is not None:
+        columns["valid RMSE (epoch)"] = lambda summary: f"{summary['valid_rmse']:.4f} ({summary['best_epoch']})"
+    columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
+    for name in first["test_metrics"]:
+        columns[f"test {name}"] = lambda summary, name=name: f"{summary['test_metrics'][name]:.4f}"  # type: ignore[misc]
+    columns["samples/s"] = lambda summary: f"{summary['samples_per_second']:,}"
+    columns["time"] = lambda summary: f"{summary['seconds']:.1f} s"
+    return columns
 
 
 def _lines(rows: list[list[str]]) -> list[str]:

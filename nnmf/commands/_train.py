@@ -1,8 +1,10 @@
-"""Training: `fit` for notebooks and ``python -m nnmf.train`` for the command line."""
+"""``python -m nnmf.train``: train models on a table of ratings, report their RMSE, leave them in run folders."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnmf.config import DataConfig, TrainConfig
 from nnmf.errors import ConfigError, one_of
-from nnmf.kinds import FACTORIZATIONS, KINDS, make_model
-from nnmf.training import TrainingProgress, log_epoch
+from nnmf.kinds import FACTORIZATIONS, KINDS, load_run, make_model
 
 from ._flags import Parser, add_flags, read_flags, run_command, start_logging
 
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
     from nnmf.datasets import Tables
     from nnmf.models import Model
     from nnmf.storage import RunFolder
+    from nnmf.training import Progress
 
 logger = logging.getLogger("nnmf")
 
 _DEFAULT_NETWORK = "one_layer_mlp"
-# What may differ between a run and its resumption.
-_RESUMABLE = ("n_epochs", "patience", "ctx", "n_threads", "data_dir")
+# RMSE is not what models that learn to rank are good at.
+_RANKING_METRICS = ("ndcg@10", "recall@10", "coverage@10")
+# What may differ between a run and its resumption: how long, on what, and where its table lies now.
+_OF_TRAINING = ("n_epochs", "patience", "ctx", "n_threads")
+_OF_DATA = ("data_dir", "dataset")
+_RESUMABLE = (*_OF_TRAINING, *_OF_DATA)
 _RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
 
 
@@ -43,9 +49,21 @@ def _parser() -> Parser:
         help="plain, one_layer_mlp, dropout_mlp, module:function for your own, or all for the three side by side "
         f"(default: {_DEFAULT_NETWORK})",
     )
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME=VALUE",
+        help="a setting of a network of your own that has no flag; may be given more than once",
+    )
     add_flags(parser, DataConfig, "data")
     add_flags(parser, TrainConfig, "training (where no default is given, it is the model's own)")
     output = parser.add_argument_group("output")
+    output.add_argument(
+        "--metrics",
+        metavar="NAME,...",
+        help="further metrics of the test ratings: mae, rmse_per_user, and precision, recall, hit_rate, ndcg, mrr, map, "
+        f"coverage @ any k (default: none; with --negatives {','.join(_RANKING_METRICS)})",
+    )
     output.add_argument("--output", metavar="DIR", help="folder of the run (default: runs/MODEL-DATE-TIME)")
     output.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
     output.add_argument(
@@ -65,42 +83,72 @@ def main(argv: list[str] | None = None) -> None:
 
 def _train(arguments: Any) -> None:
     # Imported once the flags are known to be good: --help and a mistyped flag answer without them.
-    from nnmf.datasets import load_tables
-    from nnmf.storage import RunFolder, default_folder
-
-    from ._report import describe, table
+    from nnmf.training import TrainingProgress
 
     progress = TrainingProgress()
     start_logging(progress.clear)
     data_config, config = read_flags(DataConfig, arguments), read_flags(TrainConfig, arguments)
-    if arguments.resume:
-        _resume(arguments, progress)
+    for name in ("output", "resume"):
+        if getattr(arguments, name) is not None and not getattr(arguments, name).strip():
+            raise ConfigError(f"{name}: got an empty name; give a folder, or leave it out.")
+    metrics = _metrics(arguments, config)
+    if arguments.resume is not None:
+        _resume(arguments, metrics, progress)
         return
+    from nnmf.datasets import load_tables
+    from nnmf.storage import default_folder
+
+    from ._report import describe, table
+
     names = _names(arguments)
     # Every setting is checked before a table is read, and every folder before the first model is trained.
-    models = [make_model(name, config) for name in names]
+    models = [make_model(name, config, **_own_settings(arguments)) for name in names]
+    if arguments.output is not None:
+        _check_folder(Path(arguments.output), names, arguments.overwrite)
     tables = load_tables(data_config)
     if tables.statistics:
         logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
     data = {**data_config.to_dict(), "dataset": tables.dataset}
     root = Path(arguments.output) if arguments.output else default_folder(names[0] if len(names) == 1 else "all")
-    runs: list[RunFolder] = []
-    try:
-        for name, model in zip(names, models, strict=True):
-            settings = {"model": name, **model.config.to_dict(), "data": data}
-            runs.append(RunFolder.begin(root / name if len(names) > 1 else root, settings, arguments.overwrite))
-        summaries = [
-            _run(name, model, model.fit, run, tables, progress)
-            for name, model, run in zip(names, models, runs, strict=True)
-        ]
-    finally:
-        for run in runs:
-            run.abandon()
-        if root.is_dir() and not any(root.iterdir()):
-            root.rmdir()
+    summaries = []
+    with contextlib.ExitStack() as stack:
+        runs = _begin(stack, root, names, models, data, arguments.overwrite)
+        for name, model, run in zip(names, models, runs, strict=True):
+            summaries.append(_run(name, model, model.fit, run, tables, metrics, progress))
     print(table(summaries))
     print(f"Saved in {root}")
+
+
+def _check_folder(root: Path, names: list[str], overwrite: bool) -> None:
+    from nnmf.storage import RunFolder
+
+    for folder in [root] if len(names) == 1 else [root / name for name in names]:
+        RunFolder.check(folder, overwrite)
+
+
+def _begin(
+    stack: contextlib.ExitStack,
+    root: Path,
+    names: list[str],
+    models: list[Model],
+    data: dict[str, Any],
+    overwrite: bool,
+) -> list[RunFolder]:
+    """The run folders, which the stack closes."""
+    from nnmf.storage import RunFolder
+
+    def remove_empty() -> None:
+        with contextlib.suppress(OSError):
+            root.rmdir()
+
+    stack.callback(remove_empty)
+    runs = []
+    for name, model in zip(names, models, strict=True):
+        settings = {"model": name, **model.config.to_dict(), "data": data}
+        runs.append(RunFolder.begin(root / name if len(names) > 1 else root, settings, overwrite))
+        stack.callback(runs[-1].close)
+    return runs
 
 
 def _names(arguments: Any) -> list[str]:
@@ -117,40 +165,69 @@ def _names(arguments: Any) -> list[str]:
         from nnmf.networks import NETWORKS
 
         return list(NETWORKS)
+    if name in FACTORIZATIONS:
+        raise ConfigError(f"network: {name} is no network; ask for it with --model {name}.")
     return [name]
 
 
-def _resume(arguments: Any, progress: TrainingProgress) -> None:
+def _own_settings(arguments: Any) -> dict[str, Any]:
+    """Settings of a network of one's own: numbers and lists as JSON writes them, else texts."""
+    settings = {}
+    for text in arguments.set or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"set: got {text!r}; give NAME=VALUE.")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    return settings
+
+
+def _metrics(arguments: Any, config: TrainConfig) -> list[str]:
+    from nnmf.models import check_metrics
+
+    if arguments.metrics is None:
+        return list(_RANKING_METRICS) if config.negatives else []
+    return check_metrics([name for text in arguments.metrics.split(",") if (name := text.strip())])
+
+
+def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
     """Go on with the run of a folder."""
     from nnmf.datasets import load_tables
-    from nnmf.kinds import load_checkpoint
-    from nnmf.storage import RunFolder
 
     from ._report import describe, table
 
-    given = {name for name in vars(arguments) if name not in ("resume", "overwrite", "output", "network", "model")}
-    given |= {name for name in ("output", "network", "model") if getattr(arguments, name)}
+    plain = ("resume", "overwrite", "output", "network", "model", "metrics", "set")
+    given = {name for name in vars(arguments) if name not in plain}
+    given |= {name for name in ("output", "network", "model", "set") if getattr(arguments, name)}
+    given |= {"overwrite"} if arguments.overwrite else set()
     if other := sorted(given - set(_RESUMABLE)):
         raise ConfigError(f"{other[0]}: cannot change when a run is resumed; only {', '.join(_RESUMABLE)} may.")
     folder = Path(arguments.resume)
     changes = {name: value for name, value in read_flags(TrainConfig, arguments).to_dict().items() if name in given}
-    model = load_checkpoint(folder, ctx=changes.get("ctx"))
-    model.config = dataclasses.replace(model.config, **changes)
-    run = RunFolder.reopen(folder, model)
-    if len(model.history) >= (model.config.n_epochs or 0):
-        raise ConfigError(f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs.")
-    data = {**run.settings["data"], **({"data_dir": arguments.data_dir} if "data_dir" in given else {})}
-    if "n_epochs" in given and model.config.schedule in ("linear", "cosine"):
-        logger.warning(
-            "The %s schedule is laid over %d epochs now, so this is not what one run of them would have been.",
-            model.config.schedule,
-            model.config.n_epochs,
-        )
-    tables = load_tables(DataConfig.from_dict(data))
-    logger.info("%s", describe(tables))
-    logger.info("Going on after epoch %d.", len(model.history))
-    print(table([_run(run.settings["model"], model, model.resume, run, tables, progress)]))
-    print(f"Saved in {folder}")
+    model, run = load_run(folder, ctx=changes.get("ctx"))
+    with contextlib.closing(run):
+        model.config = dataclasses.replace(model.config, **changes)
+        run.settings.update(changes)
+        if len(model.history) >= (model.config.n_epochs or 0):
+            raise ConfigError(
+                f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs."
+            )
+        data = {**run.settings["data"], **{name: getattr(arguments, name) for name in _OF_DATA if name in given}}
+        if "n_epochs" in given and model.config.schedule in ("linear", "cosine"):
+            logger.warning(
+                "The %s schedule is laid over %d epochs now, so this is not what one run of them would have been.",
+                model.config.schedule,
+                model.config.n_epochs,
+            )
+        tables = load_tables(DataConfig.from_dict(data))
+        logger.info("%s", describe(tables))
+        logger.info("Going on after epoch %d.", len(model.history))
+        if model.config.negatives and not metrics:
+            metrics = list(_RANKING_METRICS)
+        print(table([_run(run.settings["model"], model, model.resume, run, tables, metrics, progress)]))
+        print(f"Saved in {folder}")
 
 
 def _run(
@@ -159,24 +236,25 @@ def _run(
     train: Callable[..., Model],
     run: RunFolder,
     tables: Tables,
-    progress: TrainingProgress,
+    metrics: list[str],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Train a model, by ``fit`` or ``resume``, into its run folder; returns the summary."""
+    from nnmf.training import log_epoch
+
     from ._report import summarise
 
     logger.info("Training %s on %s.", name, tables.name)
-    ended = "failed"
+    ended, summary = "failed", {}
     try:
-        train(tables.train, tables.watched, callbacks=[run, log_epoch], progress=progress)
+        train(tables.train, tables.valid, test=tables.test, callbacks=[run, log_epoch], progress=progress)
         ended = "finished"
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         ended = "interrupted"
         kept = f"its {run.n_saved} finished epochs are kept in {run.path}" if run.n_saved else "no epoch was finished"
-        raise KeyboardInterrupt(f"interrupted; {kept}.") from None
+        raise type(interrupt)(f"{str(interrupt) or 'interrupted'}; {kept}.") from None
     finally:
-        summary = {}
         if run.n_saved and run.n_saved == len(model.history):  # else the disk failed, and is not written to again
-            model.restore_best()
-            summary = summarise(name, model, tables, ended)
+            summary = summarise(name, model, tables, metrics, ended)
             run.finish(summary)
     return summary

@@ -29,7 +29,7 @@ class Tables:
         name: the dataset and how it was split: what every line, file and report calls it.
         statistics: of the table before it was split; None for a dataset's own fold.
         train: training ratings.
-        valid: ratings to choose the epoch by, or None where the test table is watched instead.
+        valid: ratings to choose the epoch by, or None: the last epoch counts.
         test: test ratings, mapped through the training table's ids.
         best_rmse: the RMSE that knowing the truth would reach, where it is known (the synthetic table's noise).
     """
@@ -41,11 +41,6 @@ class Tables:
     valid: Ratings | None
     test: Ratings
     best_rmse: float | None = None
-
-    @property
-    def watched(self) -> Ratings:
-        """What training validates on each epoch."""
-        return self.test if self.valid is None else self.valid
 
 
 def load_table(config: DataConfig) -> tuple[Ratings, float | None]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
 
-from nnmf.tables import Ratings
-
-from . import _blocks, _kernels
+from ._learner import FunkLearner, SVDLearner, SVDppLearner
 from ._model import Factorization
 
 
@@ -47,6 +44,7 @@ class FunkSVD(Factorization):
     """
 
     kind = "funk_svd"
+    learner_class: ClassVar[type[FunkLearner]] = FunkLearner
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 64,
         "n_epochs": 40,
@@ -56,16 +54,6 @@ class FunkSVD(Factorization):
         "init_std": 0.01,
         "schedule": "linear",
     }
-
-    def _centre(self, name: str) -> float:
-        if not self.config.init_std:
-            return 0.0
-        centre = math.sqrt(abs(self.global_mean) / self.unit / self.n_factors)
-        return math.copysign(centre, self.global_mean) if name == "item_factors" else centre
-
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        tables = (self.parameters["user_factors"], self.parameters["item_factors"])
-        return self._run_blocks(_kernels.train_funk, rng, *tables, learning_rate, *self._l2)
 
 
 class SVD(Factorization):
@@ -109,6 +97,7 @@ class SVD(Factorization):
     """
 
     kind = "svd"
+    learner_class: ClassVar[type[FunkLearner]] = SVDLearner
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 64,
         "n_epochs": 30,
@@ -123,39 +112,12 @@ class SVD(Factorization):
     @property
     def user_bias(self) -> np.ndarray:
         """b_u of each user: float32 array of shape (n_users,)."""
-        return self._bias("user_bias")
+        return self._table("user_bias")
 
     @property
     def item_bias(self) -> np.ndarray:
         """b_i of each item: float32 array of shape (n_items,)."""
-        return self._bias("item_bias")
-
-    def _bias(self, name: str) -> np.ndarray:
-        self.check_trained()
-        bias: np.ndarray = self.parameters[name]
-        return bias if self.unit == 1 else bias * np.float32(self.unit)
-
-    def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
-        super()._initialise(train, rng)
-        self.parameters["user_bias"] = np.zeros(train.n_users, np.float32)
-        self.parameters["item_bias"] = np.zeros(train.n_items, np.float32)
-
-    def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
-        names = ("user_bias", "item_bias")
-        biases = (self.parameters[name] for name in names)
-        return *biases, self.global_mean / self.unit, learning_rate, *self._l2, self.config.bias_l2
-
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        tables = (self.parameters["user_factors"], self.parameters["item_factors"])
-        return self._run_blocks(_kernels.train_svd, rng, *tables, *self._arguments(learning_rate))
-
-    def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-        biases = self.parameters["user_bias"], self.parameters["item_bias"]
-        return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean / self.unit
-
-    def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        mean, unit = np.float32(self.global_mean), np.float32(self.unit)
-        return mean + unit * self.parameters["user_bias"], mean + unit * self.parameters["item_bias"]
+        return self._table("item_bias")
 
 
 class SVDpp(SVD):
@@ -183,34 +145,10 @@ class SVDpp(SVD):
     """
 
     kind = "svdpp"
-    tables: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "implicit_factors")
+    learner_class = SVDppLearner
+    derived = ("user_vectors",)
 
     @property
     def implicit_factors(self) -> np.ndarray:
         """y_j of each item: float32 array of shape (n_items, n_factors)."""
-        return self._view("implicit_factors")
-
-    def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
-        super()._initialise(train, rng)
-        self.parameters["implicit_factors"] = self._draw(train.n_items, 0.0, rng)
-
-    def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
-        every_user = np.arange(train.n_users + 1, dtype=np.int32)
-        all_items = np.array([0, train.n_items], np.int32)
-        _, *self._columns, self._starts = _blocks.lay_out(
-            train.user, train.item, self._in_units(train.rating), every_user, all_items, self.config.seed
-        )
-
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        order = rng.permutation(self.n_users).astype(np.int32)
-        errors = np.zeros(self.n_users)
-        tables = (self.parameters[name] for name in self.tables)
-        _kernels.train_svdpp(order, self._starts, errors, *self._columns, *tables, *self._arguments(learning_rate))
-        self.parameters["user_vectors"] = _kernels.implicit_user_factors(
-            self._starts, self._columns[0], self.parameters["user_factors"], self.parameters["implicit_factors"]
-        )
-        return float(errors.sum())
-
-    def _user_vectors(self) -> np.ndarray:
-        table: np.ndarray = self.parameters["user_vectors"]
-        return table
+        return self._table("implicit_factors")

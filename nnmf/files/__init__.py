@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+from ._atomic import Writer, cannot_write, sweep, write_arrays, write_file, write_text
 from ._download import Progress, check_digest, download, unpack
-from ._folders import (
-    ASIDE,
-    MANIFEST,
-    Writer,
-    cannot_write,
-    clear,
-    commit,
-    peek,
-    read_manifest,
-    sweep,
-    write_arrays,
-    write_file,
-    write_text,
-)
-from ._places import cache_dir, lock
+from ._folders import OWN, clear, commit, peek, read_manifest, stored, strangers
+from ._lock import Claim, lock
+from ._places import cache_dir
 
 __all__ = [
-    "ASIDE",
-    "MANIFEST",
+    "OWN",
+    "Claim",
     "Progress",
     "Writer",
     "cache_dir",
@@ -33,6 +22,8 @@ __all__ = [
     "lock",
     "peek",
     "read_manifest",
+    "stored",
+    "strangers",
     "sweep",
     "unpack",
     "write_arrays",

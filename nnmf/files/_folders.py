@@ -1,182 +1,213 @@
-"""Folders of files that are whole or not there: checksums in a manifest, which is renamed into place last."""
+"""Folders of files that change as a whole: a manifest with checksums is renamed into place last.
+
+A file of the manifest never changes under its name, so that a crash at any moment leaves the state before or the one after.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nnmf.errors import DataError
 
+from ._atomic import Writer, cannot_write, sweep, write_aside, write_text
+
 MANIFEST = "manifest.json"
-_FORMAT = 1
-#: start of the names under which files are written before they are whole
-ASIDE = ".nnmf-part."
-
-#: writes one file at the path it is given
-Writer = Callable[[Path], None]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file aside and rename it into place.
-
-    Raises:
-        DataError: the disk is full, or the folder cannot be written.
-    """
-
-    def write(aside: Path) -> None:
-        aside.write_text(text, encoding="utf-8")
-
-    write_file(path, write)
-
-
-def write_file(path: Path, write: Writer) -> None:
-    """Let ``write`` make a file under a temporary name of the same ending, flush it to disk and rename it into place."""
-    aside = path.with_name(f"{ASIDE}{os.getpid()}.{path.name}")
-    try:
-        try:
-            write(aside)
-            with aside.open("rb") as file:
-                os.fsync(file.fileno())
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from None
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as ``np.savez`` does, which on a full disk leaves an archive that complains when it is collected."""
-    with path.open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
-
-
-def cannot_write(path: Path, error: OSError) -> DataError:
-    """The sentence for a file or folder that cannot be written."""
-    return DataError(
-        f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder."
-    )
+#: start of the names of what this package keeps in a folder beside the files of its manifest
+OWN = ".nnmf-"
+FORMAT = 2
+# Names of files that a commit brings or takes away, while it does: whoever finds it after a crash knows them for ours.
+_PENDING = f"{OWN}pending"
 
 
 def commit(folder: Path, files: dict[str, Writer], keep: Iterable[str], content: dict[str, Any]) -> None:
     """Make a folder hold a new state: the given files, those to keep, and the manifest that names them all.
 
-    A crash at any moment leaves the state before or the one after. Files that only the state before had are removed.
+    A file whose name the state before has for other bytes gets its checksum's first digits into its own; what asks for a
+    file by the name it was given here (`stored`) finds it. Files that only the state before had are removed in the end.
 
-    Args:
-        folder: made where it is missing.
-        files: writer by name. A file that two states share under one name must be the same in both.
-        keep: names of files of the state before that stay.
-        content: what else the manifest says, as JSON can hold it.
+    Parameters
+    ----------
+    folder : Path
+        Made where it is missing.
+    files : dict of str to Writer
+        Writer of each file by name.
+    keep : iterable of str
+        Names of files of the state before that stay.
+    content : dict
+        What else the manifest says, as JSON can hold it.
 
-    Raises:
-        DataError: something cannot be written.
+    Raises
+    ------
+    DataError
+        Something cannot be written; the state before is still there.
     """
-    before = _entries(folder)
+    before = peek(folder)
+    old = before["files"] if before else {}
+    entries = {name: old[name] for name in keep}
+    taken = {entry["name"] for entry in old.values()}
+    new: list[tuple[Path, str]] = []  # what lies aside, and the name it is to have
+    path = folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    entries = {name: before[name] for name in keep}
-    try:
+        _finish(folder)
         for name, write in files.items():
-            write_file(folder / name, write)
-            entries[name] = {"sha256": _sha256(folder / name), "bytes": (folder / name).stat().st_size}
-        manifest = {"format": _FORMAT, **content, "files": entries}
+            path = folder / name
+            aside, written = write_aside(folder, name, write)
+            stored = name if name not in taken else f"{path.stem}.{written.sha256[:12]}{path.suffix}"
+            if stored in taken:  # the very bytes that are there
+                aside.unlink()
+            else:
+                new.append((aside, stored))
+            entries[name] = {"name": stored, "sha256": written.sha256, "bytes": written.n_bytes}
+        gone = taken - {entry["name"] for entry in entries.values()}
+        write_text(folder / _PENDING, json.dumps(sorted({*gone, *(name for _, name in new)})))
+        for aside, name in new:
+            path = folder / name
+            aside.replace(path)
+        manifest = {"format": FORMAT, **content, "files": entries}
         manifest["sha256"] = _digest(manifest)
-        write_text(folder / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
-    except BaseException:
-        for name in files.keys() - before.keys():
-            (folder / name).unlink(missing_ok=True)
+        path = folder / MANIFEST
+        write_text(path, json.dumps(manifest, indent=1, allow_nan=False) + "\n")
+    except BaseException as error:
+        for aside, _ in new:
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+        _finish(folder)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from None
         raise
-    for name in before.keys() - entries.keys():
-        (folder / name).unlink(missing_ok=True)
+    _finish(folder)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left half-written."""
-    for path in folder.glob(f"{ASIDE}*"):
-        path.unlink(missing_ok=True)
+def _finish(folder: Path) -> None:
+    """Remove what a commit, broken off or not, leaves that the manifest does not name."""
+    with contextlib.suppress(OSError):
+        for name in _pending(folder) - _named(folder):
+            (folder / name).unlink(missing_ok=True)
+        (folder / _PENDING).unlink(missing_ok=True)
+
+
+def _pending(folder: Path) -> set[str]:
+    try:
+        names = json.loads((folder / _PENDING).read_bytes())
+        return {name for name in names if isinstance(name, str) and Path(name).name == name}
+    except (OSError, ValueError, TypeError):
+        return set()
+
+
+def _named(folder: Path) -> set[str]:
+    """Names of the manifest and of the files it names."""
+    manifest = peek(folder)
+    return {MANIFEST, *(entry["name"] for entry in manifest["files"].values())} if manifest else set()
 
 
 def clear(folder: Path) -> None:
     """Remove the state a folder holds, and nothing else."""
     sweep(folder)
-    if peek(folder):
-        for name in [*_entries(folder), MANIFEST]:
-            (folder / name).unlink(missing_ok=True)
+    _finish(folder)
+    names = _named(folder) - {MANIFEST}
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
+def strangers(folder: Path) -> set[str]:
+    """Names of what a folder holds that belongs neither to the state in it nor to this package's own files."""
+    found = {entry.name for entry in folder.iterdir() if not entry.name.startswith(OWN)}
+    return found - _named(folder) - _pending(folder)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a folder, after checking that each file it names is there and is what was written.
 
-    Raises:
-        DataError: no manifest, or a file that is missing, truncated, edited or foreign.
+    Raises
+    ------
+    DataError
+        No manifest, or a file that is missing, truncated, edited or foreign.
     """
     path = folder / MANIFEST
+    for _ in range(3):
+        text = _read(path)
+        manifest = _parse(path, text)
+        try:
+            for name in manifest["files"]:
+                _check(folder, manifest, name)
+        except DataError:
+            if _read(path) != text:  # another process brought a new state meanwhile
+                continue
+            raise
+        return manifest
+    raise DataError(f"{folder}: changes faster than it can be read; try again.")
+
+
+def _read(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
+        folder = path.parent
         what = "no saved model: it has no manifest.json" if folder.is_dir() else "no such folder"
         raise DataError(f"{folder}: {what}; give the folder that a training run or save() wrote.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({reason}).") from None
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    damaged = DataError(f"{path}: is no manifest of a saved model, or is damaged; restore it from a copy.")
     try:
         manifest = json.loads(text)
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-            raise ValueError
     except (ValueError, RecursionError):
-        raise DataError(f"{path}: is no manifest of a saved model, or is damaged; restore it from a copy.") from None
-    if manifest.get("format") != _FORMAT:
+        raise damaged from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise damaged
+    if manifest.get("format") != FORMAT:
         raise DataError(
-            f"{folder}: is of format {manifest.get('format')!r}, this version reads format {_FORMAT}; load it with the version "
-            f"that wrote it ({manifest.get('nnmf', 'unknown')})."
+            f"{path.parent}: is of format {manifest.get('format')!r}, this version reads format {FORMAT}; load it with the "
+            f"version that wrote it ({manifest.get('nnmf', 'unknown')})."
         )
     if manifest.pop("sha256", None) != _digest(manifest):
         raise DataError(f"{path}: was edited or damaged, its checksum is wrong; restore it from a copy.")
-    for name, entry in manifest["files"].items():
-        file = folder / name
-        if Path(name).name != name:
-            raise DataError(f"{path}: names the file {name!r} outside its folder; this is no folder that save() wrote.")
-        try:
-            if file.stat().st_size != entry["bytes"] or _sha256(file) != entry["sha256"]:
-                raise DataError(f"{file}: was edited or damaged, its checksum is wrong; restore it from a copy.")
-        except OSError as error:
+    for entry in manifest["files"].values():
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or "sha256" not in entry:
+            raise damaged
+        if Path(entry["name"]).name != entry["name"]:
             raise DataError(
-                f"{file}: is missing or cannot be read ({error.strerror or error}); restore it from a copy."
-            ) from None
+                f"{path}: names the file {entry['name']!r} outside its folder; this is no folder that save() wrote."
+            )
     return manifest
+
+
+def _check(folder: Path, manifest: dict[str, Any], name: str) -> None:
+    entry = manifest["files"][name]
+    file = folder / entry["name"]
+    try:
+        if file.stat().st_size != entry.get("bytes") or _sha256(file) != entry["sha256"]:
+            raise DataError(f"{file}: was edited or damaged, its checksum is wrong; restore it from a copy.")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{file}: is missing or cannot be read ({reason}); restore it from a copy.") from None
 
 
 def peek(folder: Path) -> dict[str, Any] | None:
     """The manifest of a folder without a look at its files; None where there is none that was written here."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest.pop("sha256") != _digest(manifest):
-            return None
-        entries = manifest["files"]
-        manifest["files"] = {name: entry for name, entry in entries.items() if Path(name).name == name}
-        return dict(manifest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return _parse(folder / MANIFEST, (folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):  # a DataError is a ValueError
         return None
 
 
-def _entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """File entries of the state a folder holds."""
-    manifest = peek(folder)
-    return manifest["files"] if manifest else {}
+def stored(folder: Path, manifest: dict[str, Any], name: str) -> Path:
+    """Where a file of the manifest lies."""
+    return folder / str(manifest["files"][name]["name"])
 
 
 def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from ._model import Model, Tick
+from ._answers import Answers
+from ._catalogue import Catalogue
+from ._evaluation import check_metrics, evaluate
+from ._model import Model
+from ._state import from_state
 
-__all__ = ["Model", "Tick"]
+__all__ = ["Answers", "Catalogue", "Model", "check_metrics", "evaluate", "from_state"]

@@ -1,125 +1,202 @@
-"""`Model`: what every kind of trained model can do, whatever computes its predictions."""
+"""`Model`: a catalogue of ids, a scorer that predicts and, while it can go on, a learner that trains."""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import os
-from abc import abstractmethod
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from nnmf import __version__
-from nnmf import files as store
-from nnmf import storage as saving
-from nnmf import training as loop
+from nnmf import __version__, storage
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
 from nnmf.onnx import ExportedIds
 from nnmf.ranking import UserItems
-from nnmf.tables import Ratings
-from nnmf.training import Callback, EpochResult
+from nnmf.storage import ModelState
+from nnmf.tables import UNKNOWN, IdMap, Ratings
+from nnmf.training import Callback, EpochResult, Learner, Progress, Scorer, Snapshot
 
-from ._recommending import Recommending
+from . import _evaluation, _ids, _state, _training
+from ._answers import Answers
+from ._catalogue import Catalogue
+
+if TYPE_CHECKING:
+    import pandas
+
+logger = logging.getLogger("nnmf")
 
 _Self = TypeVar("_Self", bound="Model")
-#: Called now and then within an epoch with the ratings done and a function that tells their RMSE so far.
-Tick = Callable[[int, Callable[[], float]], None]
 
 
-class Model(Recommending):
+class Model(ABC):
     """A model of ratings by user and item vectors.
 
-    A kind of model supplies `_begin`, `_epoch` and `_predict` over indices; training, cold start, clipping and evaluation are
-    the same for all.
+    A kind of model supplies a `Learner` and a `Scorer`; training, cold start, clipping, lists, evaluation and files are the
+    same for all.
 
-    Cold start: an unknown item is answered with the user's mean training rating, an unknown user with the item's, and a pair
-    that is unknown on both sides with the mean of all.
+    Cold start: an unknown item is answered with the user's mean training rating, an unknown user with the item's, both damped
+    towards the mean of all by five ratings, and a pair that is unknown on both sides with the mean of all. Who stands in the
+    id map without a training rating is unknown, too.
 
-    Attributes:
-        config: the settings, all filled in.
-        history: one `EpochResult` an epoch.
-        best_epoch: the epoch whose parameters these are: the one with the lowest validation RMSE, or the last one where
-            there was no validation table; 0 before training.
-        users, items: id maps of the training table.
-        scale: lowest and highest rating there can be; predictions are clipped to it.
-        global_mean: mean training rating.
-        dataset: name of the training table.
-        train_digest: SHA-256 of it.
-        user_mean, item_mean: mean training rating of each user (n_users,) and item (n_items,), float32.
-        parameters: the arrays that training changes, by name.
+    Attributes
+    ----------
+    config : TrainConfig
+        The settings, all filled in.
     """
 
     #: what saved folders call this kind of model
     kind: ClassVar[str]
-    #: ending of the files that hold its arrays
-    suffix: ClassVar[str]
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
-        self.history: list[EpochResult] = []
-        self.best_epoch = 0
-        self.parameters: dict[str, Any] = {}
-        #: ratings an epoch trains on
-        self.n_streamed = 0
-        #: first epoch whose validation RMSE is compared for the best
-        self.compared_from = 1
-        self._best: dict[str, Any] = {}
-        self._trained_on: Ratings | None = None
-        self._seen: UserItems | None = None
-        self._seen_before: UserItems | None = None
+        self._learned: _training.Learned | None = None
 
     # -- what a kind of model supplies -------------------------------------------------------------------------------
     @abstractmethod
-    def _begin(self, train: Ratings) -> None:
-        """Make parameters, where there are none yet, and whatever training on this table needs."""
+    def learner(self, catalogue: Catalogue, start: Snapshot | None) -> Learner:
+        """What trains this kind of model, from drawn parameters or from those of a snapshot of no more users and items."""
 
     @abstractmethod
-    def _epoch(self, epoch: int, learning_rate: float, tick: Tick) -> float:
-        """Train one epoch, numbered from 1; returns the RMSE over its ratings, each predicted before its step."""
+    def details(self) -> dict[str, Any]:
+        """What a saved folder says of this kind of model, as JSON can hold it."""
 
-    @abstractmethod
-    def _files(self) -> dict[str, store.Writer]:
-        """Writers of the files that stay the same through training, by name."""
-
-    @abstractmethod
-    def _content(self) -> dict[str, Any]:
-        """What a saved folder's manifest says of this kind of model, as JSON can hold it."""
+    def texts(self) -> dict[str, str]:
+        """Files of text that a saved folder holds for this kind of model, by name."""
+        return {}
 
     @classmethod
     @abstractmethod
-    def _from_content(cls: type[_Self], content: dict[str, Any], config: TrainConfig, folder: Path) -> _Self:
-        """An untrained model from what `_content` said and `_files` wrote."""
+    def from_details(cls: type[_Self], config: TrainConfig, state: ModelState) -> _Self:
+        """An untrained model of the settings and details of a state.
+
+        Raises
+        ------
+        DataError
+            Details that no model of this kind has.
+        """
 
     @abstractmethod
-    def _write_arrays(self, arrays: dict[str, Any], path: Path) -> None:
-        """Write a dictionary of arrays such as `parameters`."""
+    def scorer_of(self, catalogue: Catalogue, arrays: dict[str, np.ndarray], details: dict[str, Any]) -> Scorer:
+        """What predicts by the arrays and details of a state, each of which is checked.
 
-    @abstractmethod
-    def _read_arrays(self, path: Path) -> dict[str, Any]:
-        """Read what `_write_arrays` wrote."""
+        Raises
+        ------
+        DataError
+            Arrays that are missing, or of another shape or type.
+        """
 
-    @abstractmethod
-    def _grow(self, n_users: int, n_items: int) -> None:
-        """Make the parameters, and the state of training, hold that many users and items; the new rows as at the start."""
+    def take_network(self, network: Any) -> None:
+        """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
+        raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")
 
-    def _state(self) -> dict[str, Any]:
-        """Arrays beyond the parameters that going on with training needs."""
-        return {}
+    # -- what it knows -----------------------------------------------------------------------------------------------
+    def check_trained(self) -> None:
+        """Raise a ConfigError unless the model is trained."""
+        self._need()
 
-    def _set_state(self, arrays: dict[str, Any]) -> None:
-        """Take what `_state` gave."""
-        assert not arrays
+    def _need(self) -> _training.Learned:
+        if self._learned is None:
+            raise ConfigError("the model is not trained yet; fit it first.")
+        return self._learned
 
-    def _end(self) -> None:
-        """Let go of what `_begin` made for training alone."""
-        return
+    @property
+    def answers(self) -> Answers:
+        """What answers for indices."""
+        return self._need().answers
 
-    @abstractmethod
-    def _export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
-        """Write the ONNX file."""
+    @property
+    def scorer(self) -> Scorer:
+        """What predicts."""
+        return self._need().answers.scorer
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Which users and items the model knows, and what they were rated."""
+        return self._need().answers.catalogue
+
+    @property
+    def history(self) -> list[EpochResult]:
+        """One `EpochResult` an epoch; none before training."""
+        return [] if self._learned is None else list(self._learned.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose parameters are kept: the one with the lowest validation RMSE, without such ratings the last; 0 before."""
+        return 0 if self._learned is None else self._learned.kept.epoch
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arrays that training changes, by name; none before training."""
+        return {} if self._learned is None else self.scorer.parameters
+
+    @property
+    def users(self) -> IdMap:
+        """Ids of the users."""
+        return self.catalogue.users
+
+    @property
+    def items(self) -> IdMap:
+        """Ids of the items."""
+        return self.catalogue.items
+
+    @property
+    def n_users(self) -> int:
+        """Users in the id map."""
+        return len(self.catalogue.users)
+
+    @property
+    def n_items(self) -> int:
+        """Items in the id map."""
+        return len(self.catalogue.items)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Lowest and highest rating there can be; predictions are clipped to it."""
+        return self.catalogue.scale
+
+    @property
+    def global_mean(self) -> float:
+        """Mean rating of the first training table."""
+        return self.catalogue.global_mean
+
+    @property
+    def user_mean(self) -> np.ndarray:
+        """Mean training rating of each user, damped towards that of all: float32 array of shape (n_users,)."""
+        return self.catalogue.user_mean
+
+    @property
+    def item_mean(self) -> np.ndarray:
+        """Mean training rating of each item, damped towards that of all: float32 array of shape (n_items,)."""
+        return self.catalogue.item_mean
+
+    @property
+    def seen(self) -> UserItems:
+        """The items that each user rated in training."""
+        return self.catalogue.seen
+
+    @property
+    def dataset(self) -> str:
+        """Name of the training table."""
+        return self.catalogue.dataset
+
+    @property
+    def train_digest(self) -> str:
+        """SHA-256 of the training table."""
+        return self.catalogue.digest
+
+    def __repr__(self) -> str:
+        if self._learned is None:
+            return f"{type(self).__name__}(untrained)"
+        last = self._learned.history[-1]
+        valid = "" if last.valid_rmse is None else f", valid RMSE {last.valid_rmse:.4f}"
+        return (
+            f"{type(self).__name__}({self.dataset}: {self.n_users:,} users, {self.n_items:,} items; epoch {self.best_epoch} of "
+            f"{last.epoch} kept; train RMSE {last.train_rmse:.4f}{valid})"
+        )
 
     # -- training ----------------------------------------------------------------------------------------------------
     def fit(
@@ -127,28 +204,40 @@ class Model(Recommending):
         train: Ratings,
         valid: Ratings | None = None,
         *,
+        test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: loop.Progress | None = None,
+        progress: Progress | None = None,
     ) -> _Self:
         """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
 
-        Args:
-            train: the training ratings, with every user and item known.
-            valid: ratings to watch, mapped through the training table's ids (``Ratings.mapped``).
-            callbacks: called after each epoch with its `EpochResult` and this model; one that answers True stops training.
-            progress: told how the running epoch goes.
+        Training that fails or is interrupted leaves the model as it was; one that was not trained before keeps the epochs
+        that were finished.
 
-        Raises:
-            TrainingError: training diverged; the sentence says which settings to lower.
-            ConfigError, DataError: settings or tables that cannot be trained with.
+        Parameters
+        ----------
+        train : Ratings
+            The training ratings, with every user and item known.
+        valid : Ratings, default=None
+            Ratings to choose the epoch by.
+        test : Ratings, default=None
+            Ratings to measure after each epoch, for the history and the log; they choose nothing.
+        callbacks : iterable of callable
+            Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
+        progress : Progress, default=None
+            Told how the running epoch goes.
+
+        Returns
+        -------
+        The model itself.
+
+        Raises
+        ------
+        TrainingError
+            Training diverged; the sentence says which settings to lower.
+        ConfigError, DataError
+            Settings or tables that cannot be trained with.
         """
-        self._check_tables(train, valid)
-        self.history, self.best_epoch, self.compared_from, self.parameters, self._best = [], 0, 1, {}, {}
-        self._set_state({})
-        self.users, self.items, self.scale = train.users, train.items, train.scale
-        self.global_mean = float(train.rating.mean(dtype=np.float64))
-        self._learn_from(train)
-        self._run(train, valid, callbacks, progress)
+        _training.fit(self, train, valid, _training.Watched(callbacks, progress, test))
         return self
 
     def fit_more(
@@ -157,41 +246,34 @@ class Model(Recommending):
         valid: Ratings | None = None,
         *,
         n_epochs: int | None = None,
+        test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: loop.Progress | None = None,
+        progress: Progress | None = None,
     ) -> _Self:
         """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
 
-        Only the given ratings are trained on, so give the old ones too unless they may fade. The optimiser's state is kept, the
-        mean that predictions start from stays that of the first table, the means of users and items take in the new ratings, the
-        schedule of the learning rate starts anew, and the best epoch is one of the new ones. (SVD++ takes a user's items from the
-        given table: leave none of his ratings out.)
+        Only the given ratings are trained on, so give the old ones too unless they may fade. Training starts from the
+        parameters that are kept and the optimiser's state that belongs to them; the mean that predictions start from stays
+        that of the first table, the means of users and items take in the new ratings, the schedule of the learning rate
+        starts anew, and the best epoch is one of the new ones. (SVD++ takes a user's items from the given table: leave none
+        of his ratings out.) Training that fails or is interrupted leaves the model as it was.
 
-        Args:
-            ratings: the table; its ids may be new.
-            valid: as for `fit`.
-            n_epochs: epochs to train; default: as many as the last time.
-            callbacks, progress: as for `fit`.
+        Parameters
+        ----------
+        ratings : Ratings
+            The table; its ids may be new.
+        valid, test, callbacks, progress
+            As for `fit`.
+        n_epochs : int, default=None
+            Epochs to train; None: as many as the last time.
 
-        Raises:
-            ConfigError: the model is not trained yet; and what `fit` raises.
+        Raises
+        ------
+        ConfigError
+            The model is not trained yet; and what `fit` raises.
         """
         self.check_trained()
-        self._check_tables(ratings, valid)
-        done = len(self.history)
-        n_more = n_epochs if n_epochs is not None else (self.config.n_epochs or 0) - self.compared_from + 1
-        if n_more < 1:
-            raise ConfigError(f"n_epochs: got {n_epochs}; give at least 1.")
-        config = dataclasses.replace(self.config, n_epochs=done + n_more)
-        users, items = self.users.extend(ratings.users.ids), self.items.extend(ratings.items.ids)
-        scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
-        ratings = ratings.under(users, items, scale)
-        before, means = self.seen, (self.user_mean, self.item_mean)
-        self._grow(len(users), len(items))
-        self.config, self.compared_from, self._best = config, done + 1, {}
-        self.users, self.items, self.scale = users, items, scale
-        self._learn_from(ratings, before, means)
-        self._run(ratings, valid, callbacks, progress)
+        _training.fit_more(self, ratings, valid, n_epochs, _training.Watched(callbacks, progress, test))
         return self
 
     def resume(
@@ -199,135 +281,237 @@ class Model(Recommending):
         train: Ratings,
         valid: Ratings | None = None,
         *,
+        test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: loop.Progress | None = None,
+        progress: Progress | None = None,
     ) -> _Self:
         """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
 
         Arguments and errors as `fit`; the tables must be those that training began with.
         """
         self.check_trained()
-        self._check_tables(train, valid)
-        if train.digest != self.train_digest:
-            raise DataError(
-                f"{train.name}: is not the table that training began with, so it cannot go on as if it never stopped; "
-                "give that table, or learn from a new one with fit_more."
-            )
-        self._run(train, valid, callbacks, progress)
+        _training.resume(self, train, valid, _training.Watched(callbacks, progress, test))
         return self
 
-    def _learn_from(
-        self, train: Ratings, seen: UserItems | None = None, means: tuple[np.ndarray, np.ndarray] | None = None
-    ) -> None:
-        """Take in what a table says of users and items apart from the parameters: which pairs, and mean ratings."""
-        self._trained_on, self._seen_before, self._seen = train, seen, None
-        self.train_digest, self.dataset = train.digest, train.name
-        old, new = [np.empty(0, np.int64)] * 2, train
-        if seen is not None:
-            old = [seen.n_items, np.bincount(seen.item)]
-            # Ratings that are given again are in the means already.
-            pairs = np.repeat(np.arange(seen.n_users), seen.n_items) * train.n_items + seen.item
-            new = train.take(~np.isin(train.user.astype(np.int64) * train.n_items + train.item, pairs))
-        columns = zip((new.user, new.item), (train.n_users, train.n_items), old, means or (None, None), strict=True)
-        self.user_mean, self.item_mean = (
-            _means(index, new.rating, n, self.global_mean, count, mean) for index, n, count, mean in columns
-        )
+    # -- answers -----------------------------------------------------------------------------------------------------
+    def predict(
+        self, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, *, clip: bool = True, unknown: str = "mean"
+    ) -> np.ndarray:
+        """Predicted ratings of (user, item) pairs, in the file's own ids.
 
-    @property
-    def seen(self) -> UserItems:
-        """The items that each user rated in training."""
-        if self._seen is None:
-            assert self._trained_on is not None
-            user, item = self._trained_on.user, self._trained_on.item
-            if self._seen_before is not None:
-                user = np.concatenate(
-                    [np.repeat(np.arange(self._seen_before.n_users), self._seen_before.n_items), user]
-                )
-                item = np.concatenate([self._seen_before.item, item])
-            self._seen = UserItems.of(user, item, self.n_users)
-        return self._seen
+        Parameters
+        ----------
+        user_ids, item_ids : array_like of shape (n,)
+            A single id on one side goes with all of the other.
+        clip : bool, default=True
+            Keep predictions within the rating scale.
+        unknown : {"mean", "error"}, default="mean"
+            What answers for ids that training never saw: the cold-start rule (see the class), or an error.
 
-    @seen.setter
-    def seen(self, seen: UserItems) -> None:
-        self._seen = seen
+        Returns
+        -------
+        float32 array of shape (n,).
 
-    def _check_tables(self, train: Ratings, valid: Ratings | None) -> None:
-        """Refuse what cannot be trained with, before anything of the model changes."""
-        if len(train) == 0:
-            raise DataError(f"{train.name}: holds no ratings to train on.")
-        if not train.known.all():
-            raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
-        if self.config.patience and (valid is None or self.config.negatives):
-            raise ConfigError(
-                "patience: needs validation ratings to wait for, and no negatives, with which the RMSE is not what is sought; "
-                "leave it out."
-            )
-        if valid is not None and len(valid) == 0:
-            raise DataError(f"{valid.name}: holds no ratings to validate on.")
+        Raises
+        ------
+        DataError
+            Unequal lengths; with ``unknown="error"`` an unknown id, named.
+        ConfigError
+            Another value of ``unknown``, or a model that is not trained.
+        """
+        answers = self.answers
+        sides = [
+            _ids.index_of(answers.catalogue, side, ids, unknown)
+            for side, ids in (("user", user_ids), ("item", item_ids))
+        ]
+        try:
+            user, item = np.broadcast_arrays(*sides)
+        except ValueError:
+            raise DataError(
+                f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
+            ) from None
+        _ids.warn_of_strangers(user, item)
+        prediction = answers.predict(user, item)
+        return np.clip(prediction, *answers.catalogue.scale, out=prediction) if clip else prediction
 
-    def _run(
-        self, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: loop.Progress | None
-    ) -> None:
-        if valid is not None and (valid.users is not train.users or valid.items is not train.items):
-            valid = valid.mapped(train)
-        loop.run(self, train, valid, callbacks, progress)
+    def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Unclipped predictions, float32 (n,), for columns of indices, whole numbers of shape (n,), -1 where unknown.
+
+        Raises
+        ------
+        DataError
+            Columns of unequal length, or an index beyond the tables.
+        """
+        return self.answers.predict(user, item)
+
+    def rmse(self, ratings: Ratings, *, clip: bool = True) -> float:
+        """RMSE over all ratings of a table, under any id maps: root of (total squared error / number of ratings).
+
+        Predictions are clipped to the scale as `predict` clips; ``clip=False`` judges them as they are.
+        """
+        answers = self.answers
+        return answers.rmse(_ids.under(answers.catalogue, ratings), clip)
+
+    def recommend(
+        self,
+        user_ids: npt.ArrayLike,
+        n: int = 10,
+        *,
+        exclude_seen: bool = True,
+        items: npt.ArrayLike | None = None,
+        exclude: npt.ArrayLike | None = None,
+        unknown: str = "mean",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The n items with the highest scores for each user, the highest first.
+
+        Of items with equal scores the one whose id comes first stands first, so the answer depends on nothing but the model.
+
+        Parameters
+        ----------
+        user_ids : array_like of shape (n_users_asked,)
+            Or a single id.
+        n : int, default=10
+            Length of the lists.
+        exclude_seen : bool, default=True
+            Leave out what the user rated in training.
+        items : array_like, default=None
+            Ids of the only items to list; None: all.
+        exclude : array_like, default=None
+            Ids of items not to list; ids the model does not know are ignored, as among ``items``.
+        unknown : {"mean", "error"}, default="mean"
+            What answers for users that training never saw: the items' means, or biases; or an error.
+
+        Returns
+        -------
+        item ids and scores (float32, unclipped), of shape (n_users_asked, n), or (n,) for a single id. Where fewer than n
+        items can be listed the rest has NaN as its score, and -1 or "" as its id.
+
+        Raises
+        ------
+        ConfigError
+            n below 1, or another value of ``unknown``.
+        DataError
+            An unknown user with ``unknown="error"``.
+        """
+        answers = self.answers
+        known = answers.catalogue.items
+        allowed, excluded = (None if ids is None else _ids.only_known(known, ids) for ids in (items, exclude))
+        user = _ids.index_of(answers.catalogue, "user", user_ids, unknown)
+        item, score = answers.lists(user, _ids.length(n), exclude_seen, allowed, excluded)
+        ids = known.at(item)
+        return (ids[0], score[0]) if np.ndim(user_ids) == 0 else (ids, score)
+
+    def similar_items(self, item_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """The n items whose vectors point most nearly the way this item's does: ids (n,) and cosines float32 (n,).
+
+        Raises
+        ------
+        DataError
+            An unknown item, or a network without towers.
+        """
+        return self._similar("item", item_id, n)
+
+    def similar_users(self, user_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """The n users whose vectors point most nearly the way this user's does; see `similar_items`."""
+        return self._similar("user", user_id, n)
+
+    def _similar(self, side: str, wanted: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+        answers = self.answers
+        index = _ids.index_of(answers.catalogue, side, [wanted], "error")
+        rows, cosine = answers.neighbours(side, int(index[0]), _ids.length(n))
+        return (answers.catalogue.users if side == "user" else answers.catalogue.items).at(rows), cosine
+
+    def evaluate(
+        self,
+        test: Ratings,
+        metrics: Iterable[str] = ("rmse", "mae"),
+        *,
+        clip: bool = True,
+        relevant_from: float | None = None,
+    ) -> dict[str, float]:
+        """Metrics of this model on a table of ratings it was not trained on; see `nnmf.models.evaluate`."""
+        return _evaluation.evaluate(self.answers, test, metrics, clip=clip, relevant_from=relevant_from)
+
+    def to_numpy(self) -> dict[str, np.ndarray]:
+        """Ids, vectors and biases as arrays, for nearest-neighbour indices and the like.
+
+        Returns
+        -------
+        ``user_ids`` (n_users,), ``item_ids`` (n_items,), ``user_factors`` (n_users, width), ``item_factors`` (n_items,
+        width) and what else the model has: ``user_bias``, ``item_bias``, ``global_mean``, ``implicit_factors``, and
+        SVD++'s ``user_vectors``, which stand for its users in a prediction. A network's factors are the outputs of its towers.
+        """
+        return {"user_ids": self.users.ids, "item_ids": self.items.ids, **self.scorer.vectors()}
+
+    def to_frame(self, side: str = "item") -> pandas.DataFrame:
+        """The vectors (and bias) of one side, "user" or "item", as a pandas frame indexed by id.
+
+        Raises
+        ------
+        ConfigError
+            Another side.
+        DataError
+            pandas is not installed, or a network without towers.
+        """
+        return _ids.frame(self.answers, side)
+
+    # -- files -------------------------------------------------------------------------------------------------------
+    def to_state(self) -> ModelState:
+        """The model as plain data; while it trains, with what going on from its last epoch needs."""
+        return _state.to_state(self, self._need())
 
     def save(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the model to a folder, aside and then renamed: whole, or not at all. `nnmf.load` reads it.
+        """Write the model to a folder: whole, or not at all. `nnmf.load` reads it.
 
-        Args:
-            folder: a new or empty folder.
-            overwrite: replace the saved model that the folder holds.
+        Parameters
+        ----------
+        folder : path
+            A new or empty folder.
+        overwrite : bool, default=False
+            Replace the saved model that the folder holds; it stays until the new one is on the disk.
 
-        Raises:
-            ConfigError: the model is not trained, or the folder is not to be replaced.
-            DataError: the folder cannot be written.
+        Raises
+        ------
+        ConfigError
+            The model is not trained, or the folder is not to be replaced.
+        DataError
+            The folder cannot be written, or a parameter is no finite number.
         """
-        saving.save(self, folder, overwrite)
-
-    def keep_best(self) -> None:
-        """Remember the parameters as they stand as those of the best epoch."""
-        self._best = {name: array.copy() for name, array in self.parameters.items()}
-        self.best_epoch = len(self.history)
-
-    def restore_best(self) -> None:
-        """Go back to the parameters of the best epoch."""
-        if self._best:
-            self.parameters, self._best = self._best, {}
+        storage.save(folder, self.to_state(), overwrite)
 
     def export_onnx(self, path: str | os.PathLike[str], *, ids: bool = True) -> None:
         """Write the model as an ONNX file, which runs without MXNet; needs the package onnx.
 
-        Args:
-            path: the file to write; it is whole or not there.
-            ids: take ``user_id`` and ``item_id`` as they stand in the table and answer ``rating`` as `predict` does, unknown
-                ids and clipping included; False: take the indices ``user`` and ``item``, unclipped.
+        Parameters
+        ----------
+        path : path
+            The file to write; it is whole or not there.
+        ids : bool, default=True
+            Take ``user_id`` and ``item_id`` as they stand in the table and answer ``rating`` as `predict` does, unknown
+            ids and clipping included; False: take the indices ``user`` and ``item``, unclipped.
 
-        Raises:
-            ConfigError: an operator of a network of one's own that has no translation, or over 2 GB of parameters.
-            BackendError: onnx is not installed.
-            DataError: the file cannot be written.
+        Raises
+        ------
+        ConfigError
+            An operator of a network of one's own that has no translation, or over 2 GB of parameters.
+        BackendError
+            onnx is not installed.
+        DataError
+            The file cannot be written.
         """
-        self.check_trained()
+        answers = self.answers
+        catalogue = answers.catalogue
         wrap = None
         if ids:
-            wrap = ExportedIds(self.users, self.items, *self._means(), self.global_mean, self.scale)
-        metadata = {"nnmf": __version__, "kind": self.kind, **{k: str(v) for k, v in self._content().items()}}
-        self._export(Path(path), wrap, metadata)
-
-
-def _means(
-    index: np.ndarray,
-    rating: np.ndarray,
-    n: int,
-    otherwise: float,
-    old_count: np.ndarray,
-    old_mean: np.ndarray | None,
-) -> np.ndarray:
-    """Mean rating by index, float32 (n,), those counted before included; ``otherwise`` where an index has none."""
-    count = np.bincount(index, minlength=n)
-    total = np.bincount(index, weights=rating, minlength=n).astype(np.float64)  # integers where there are no ratings
-    if old_mean is not None:
-        total[: len(old_count)] += old_count * old_mean[: len(old_count)]
-        count[: len(old_count)] += old_count
-    return np.where(count > 0, total / np.maximum(count, 1), otherwise).astype(np.float32)
+            known = [catalogue.known(side, np.arange(n, dtype=np.int32)) for side, n in _ids.sizes(catalogue)]
+            wrap = ExportedIds(
+                catalogue.users,
+                catalogue.items,
+                answers.user_alone,
+                answers.item_alone,
+                catalogue.base,
+                catalogue.scale,
+                *(None if (index != UNKNOWN).all() else index for index in known),
+            )
+        metadata = {"nnmf": __version__, "kind": self.kind, **{k: str(v) for k, v in self.details().items()}}
+        answers.scorer.export(storage.as_folder(path), wrap, metadata)

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -26,11 +26,17 @@ _MAX_BYTES = 2**31 - 2**20
 class ExportedIds:
     """What makes an ONNX file take the ids of the training table and answer as `Model.predict` does.
 
-    Attributes:
-        users, items: the id maps.
-        user_mean, item_mean: what is predicted where the other side is unknown: float32 (n_users,) and (n_items,).
-        global_mean: what is predicted where both are.
-        scale: lowest and highest rating.
+    Attributes
+    ----------
+    users, items : IdMap
+    user_mean, item_mean : float32 arrays of shape (n_users,), (n_items,)
+        What is predicted where the other side is unknown.
+    global_mean : float
+        What is predicted where both are.
+    scale : (float, float)
+        Lowest and highest rating.
+    user_index, item_index : integer arrays of shape (n_users,), (n_items,), default=None
+        Index of each id, -1 for one that is answered as unknown; None: none is.
     """
 
     users: IdMap
@@ -39,6 +45,8 @@ class ExportedIds:
     item_mean: np.ndarray
     global_mean: float
     scale: tuple[float, float]
+    user_index: np.ndarray | None = None
+    item_index: np.ndarray | None = None
 
 
 class OnnxGraph:
@@ -61,13 +69,14 @@ class OnnxGraph:
         self._constants: dict[str, np.ndarray] = {}
         self._names = {"user", "item", "rating", "user_id", "item_id"}
         if ids:
-            self._look_up("user", ids.users)
-            self._look_up("item", ids.items)
+            self._look_up("user", ids.users, ids.user_index)
+            self._look_up("item", ids.items, ids.item_index)
 
-    def _look_up(self, side: str, known: IdMap) -> None:
+    def _look_up(self, side: str, known: IdMap, index: np.ndarray | None) -> None:
         """The index of an id, -1 where unknown; the rest of the graph reads row 0 for those, and `_answer` sets it aside."""
         kind, keys = ("strings", known.ids.tolist()) if known.ids.dtype.kind == "U" else ("int64s", known.ids)
-        attributes = {f"keys_{kind}": keys, "values_int64s": np.arange(len(known)), "default_int64": -1}
+        values = np.arange(len(known)) if index is None else index.astype(np.int64)
+        attributes = {f"keys_{kind}": keys, "values_int64s": values, "default_int64": -1}
         encoder = self.onnx.helper.make_node(
             "LabelEncoder", [f"{side}_id"], [f"{side}_index"], name=f"{side}_index", domain=_ML, **attributes
         )
@@ -132,7 +141,8 @@ class OnnxGraph:
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"network: its translation to ONNX is not valid ({reason}).") from error
-        write_file(Path(path), lambda aside: onnx.save(model, str(aside), format="protobuf"))
+        content = model.SerializeToString()
+        write_file(Path(path), lambda file: _write(file, content))
 
     def _inputs(self) -> list[tuple[str, int]]:
         kinds = self.onnx.TensorProto
@@ -147,3 +157,7 @@ class OnnxGraph:
             chosen, n = f"{name}_{n}", n + 1
         self._names.add(chosen)
         return chosen
+
+
+def _write(file: IO[bytes], content: bytes) -> None:
+    file.write(content)

@@ -1,8 +1,22 @@
-"""Model folders and run folders."""
+"""Trained models as plain data, model folders and run folders."""
 
 from __future__ import annotations
 
+from ._models import as_folder, read, save, write
+from ._mxparams import read_params, write_params
 from ._runs import RunFolder, default_folder
-from ._saving import checkpoint, load, load_checkpoint, save
+from ._state import ModelState, Parameters, check_array
 
-__all__ = ["RunFolder", "checkpoint", "default_folder", "load", "load_checkpoint", "save"]
+__all__ = [
+    "ModelState",
+    "Parameters",
+    "RunFolder",
+    "as_folder",
+    "check_array",
+    "default_folder",
+    "read",
+    "read_params",
+    "save",
+    "write",
+    "write_params",
+]

@@ -84,7 +84,7 @@ def write(path: Path, columns: Columns) -> None:
         arrays["timestamp"] = columns.timestamp
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, lambda aside: write_arrays(aside, arrays))
+        write_file(path, lambda file: write_arrays(file, arrays))
         for other in path.parent.glob(path.name.partition("-")[0] + "-*.npz"):
             if other != path:
                 other.unlink(missing_ok=True)

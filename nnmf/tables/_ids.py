@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import date, timezone
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,27 @@ class IdMap:
         if self._order is not None:
             place = self._order[place]
         return np.where(self.ids[place] == wanted, place, UNKNOWN).astype(np.int32)
+
+    def at(self, index: np.ndarray) -> np.ndarray:
+        """Ids of indices, -1 or "" where an index is -1."""
+        nobody = np.array(["" if self.ids.dtype.kind == "U" else -1], self.ids.dtype)
+        return np.concatenate([self.ids, nobody])[index]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The ids as numeric arrays, which `from_arrays` reads."""
+        if self.ids.dtype.kind == "i":
+            return {"id": self.ids}
+        texts = [text.encode() for text in self.ids.tolist()]
+        start = np.concatenate([[0], np.cumsum([len(text) for text in texts], dtype=np.int64)]).astype(np.int64)
+        return {"text": np.frombuffer(b"".join(texts), np.uint8), "start": start}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> IdMap:
+        """The map that `to_arrays` gave."""
+        if "id" in arrays:
+            return cls(arrays["id"])
+        text, start = arrays["text"].tobytes(), arrays["start"].tolist()
+        return cls(np.array([text[a:b].decode() for a, b in pairwise(start)], str))
 
     def extend(self, ids: npt.ArrayLike) -> IdMap:
         """A map that also holds the given ids: those not yet known get the next indices, in ascending order."""

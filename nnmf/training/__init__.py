@@ -1,9 +1,27 @@
-"""Training, whoever is trained: the loop over epochs, what happens at an epoch's end, how a run shows itself."""
+"""Training, whoever is trained: the loop over epochs, what is kept of it, what happens at an epoch's end, progress."""
 
 from __future__ import annotations
 
 from ._callbacks import Callback, EarlyStopping, EpochResult, log_epoch
-from ._loop import Progress, run
+from ._keeper import Keeper
+from ._loop import Course, Progress, run, uninterrupted
 from ._progress import TrainingProgress, duration
+from ._protocols import Learner, Scorer, Snapshot, Tick
 
-__all__ = ["Callback", "EarlyStopping", "EpochResult", "Progress", "TrainingProgress", "duration", "log_epoch", "run"]
+__all__ = [
+    "Callback",
+    "Course",
+    "EarlyStopping",
+    "EpochResult",
+    "Keeper",
+    "Learner",
+    "Progress",
+    "Scorer",
+    "Snapshot",
+    "Tick",
+    "TrainingProgress",
+    "duration",
+    "log_epoch",
+    "run",
+    "uninterrupted",
+]

@@ -1,4 +1,4 @@
-"""The one loop over epochs that trains every kind of model: schedule, validation, divergence, best epoch, callbacks."""
+"""The one loop over epochs that trains every kind of model: schedule, validation, divergence, what is kept, callbacks."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
+from nnmf.config import TrainConfig
 from nnmf.errors import TrainingError
 from nnmf.tables import Ratings
 
-from ._callbacks import Callback, EarlyStopping, EpochResult
-
-if TYPE_CHECKING:
-    from nnmf.models import Model
+from ._callbacks import EpochResult
+from ._keeper import Keeper
+from ._protocols import Learner, Scorer
 
 # An RMSE this many times what predicting zero would give is no transient any more.
 _EXPLODED = 100
 
 
 class Progress(Protocol):
-    """Shows how training goes; see `nnmf.progress`."""
+    """Shows how training goes; see `TrainingProgress`."""
 
     def begin(self, n_epochs: int, n_ratings: int, done: int) -> None:
         """Training of ``n_epochs`` epochs over ``n_ratings`` ratings begins, ``done`` epochs already behind it."""
@@ -37,97 +38,117 @@ class Progress(Protocol):
         """Training ended, one way or another."""
 
 
-def run(
-    model: Model, train: Ratings, valid: Ratings | None, callbacks: Iterable[Callback], progress: Progress | None
-) -> None:
-    """Train a model up to its ``config.n_epochs``, from the epoch after those of its history."""
-    config = model.config
-    assert config.n_epochs is not None
-    every: list[Callback] = [*callbacks, *([EarlyStopping(config.patience)] if config.patience else [])]
+@dataclass(frozen=True)
+class Course:
+    """Which epochs are trained, and how.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        All filled in; its ``n_epochs`` is the last epoch's number.
+    first : int
+        Number of the first epoch to train.
+    compared_from : int
+        Number of the epoch at which this training began: from it the schedule runs, and the best epoch is one of its own.
+    judge, watch : callable
+        The RMSE of a scorer on the validation ratings, which choose the epoch, and on the test ratings, which choose
+        nothing; None where there are none.
+    keeper : Keeper
+    epoch_end : callable
+        Told of each epoch once it is kept; an answer of True stops training.
+    progress : Progress, default=None
+    """
+
+    config: TrainConfig
+    first: int
+    compared_from: int
+    judge: Callable[[Scorer], float] | None
+    watch: Callable[[Scorer], float] | None
+    keeper: Keeper
+    epoch_end: Callable[[EpochResult], bool]
+    progress: Progress | None = None
+
+
+def run(learner: Learner, train: Ratings, course: Course) -> None:
+    """Train a learner on a table from the first epoch of a course to its last.
+
+    Raises
+    ------
+    TrainingError
+        Training diverged; the sentence says which settings to lower.
+    """
+    last = course.config.n_epochs
+    assert last is not None
     limit = _EXPLODED * max(1.0, math.sqrt(float(np.dot(train.rating, train.rating)) / len(train)))
-    model._begin(train)
     try:
-        done = len(model.history)
-        if progress:
-            progress.begin(config.n_epochs, model.n_streamed, done)
-        for epoch in range(done + 1, config.n_epochs + 1):
-            result = _Epoch(model, epoch, limit, progress).run(valid)
+        learner.begin(train)
+        if course.progress:
+            course.progress.begin(last, learner.n_streamed, course.first - 1)
+        for number in range(course.first, last + 1):
+            result = _Epoch(learner, number, limit, course).run()
             # An epoch is in the history, and saved by a callback, or it is not: Ctrl-C waits for that moment.
-            with _uninterrupted():
-                _record(model, result)
-                # Every callback hears of the epoch before one of them may stop training.
-                stop = any([callback(result, model) for callback in every])
+            with uninterrupted():
+                course.keeper.offer(result, learner)
+                stop = course.epoch_end(result)
             if stop:
                 break
     finally:
-        model._end()
-        model.restore_best()
-        if progress:
-            progress.end()
+        learner.end()
+        if course.progress:
+            course.progress.end()
 
 
 class _Epoch:
     """One epoch of training and validation."""
 
-    def __init__(self, model: Model, epoch: int, limit: float, progress: Progress | None) -> None:
-        self.model, self.epoch, self.limit, self.progress = model, epoch, limit, progress
+    def __init__(self, learner: Learner, number: int, limit: float, course: Course) -> None:
+        self.learner, self.number, self.limit, self.course = learner, number, limit, course
         self.start = time.perf_counter()
 
-    def run(self, valid: Ratings | None) -> EpochResult:
-        model = self.model
-        config, before = model.config, model.compared_from - 1
-        learning_rate = config.learning_rate_at(self.epoch - before, (config.n_epochs or 0) - before)
-        train_rmse = model._epoch(self.epoch, learning_rate, self.tick)
-        samples_per_second = model.n_streamed / (time.perf_counter() - self.start)
-        self.tick(model.n_streamed, lambda: train_rmse)
-        valid_rmse = None if valid is None else self.check(model.rmse(valid))
+    def run(self) -> EpochResult:
+        learner, course = self.learner, self.course
+        config, before = course.config, course.compared_from - 1
+        learning_rate = config.learning_rate_at(self.number - before, (config.n_epochs or 0) - before)
+        train_rmse = learner.epoch(self.number, learning_rate, self.tick)
+        samples_per_second = learner.n_streamed / (time.perf_counter() - self.start)
+        self.tick(learner.n_streamed, lambda: train_rmse)
+        valid_rmse = None if course.judge is None else self.check(course.judge(learner.scorer()))
+        test_rmse = None if course.watch is None else course.watch(learner.scorer())
         seconds = time.perf_counter() - self.start
-        return EpochResult(self.epoch, train_rmse, valid_rmse, learning_rate, samples_per_second, seconds)
+        return EpochResult(self.number, train_rmse, valid_rmse, learning_rate, samples_per_second, seconds, test_rmse)
 
     def tick(self, done: int, rmse: Callable[[], float]) -> None:
         """Look at the epoch after ``done`` of its ratings."""
         now = self.check(rmse())
-        if self.progress:
-            self.progress.tick(self.epoch, done, now, done / (time.perf_counter() - self.start))
+        if self.course.progress:
+            self.course.progress.tick(self.number, done, now, done / (time.perf_counter() - self.start))
 
     def check(self, rmse: float) -> float:
         if rmse < self.limit:
             return rmse
-        config = self.model.config  # exploded, or NaN
+        config = self.course.config  # exploded, or NaN
         lower = [f"learning_rate ({config.learning_rate:g})"]
         if config.momentum:
             lower.append(f"momentum ({config.momentum:g})")
         larger = " or raise batch_size" if config.batch_size else ""
         raise TrainingError(
-            f"training diverged in epoch {self.epoch}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}."
+            f"training diverged in epoch {self.number}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}."
         )
 
 
-def _record(model: Model, result: EpochResult) -> None:
-    """Add an epoch to the history, and remember its parameters if it is the best.
-
-    Without validation ratings the last is, and with negatives too: the best prediction of ratings is then not what is wanted.
-    """
-    compared = model.history[model.compared_from - 1 :]
-    best = min((past.valid_rmse for past in compared if past.valid_rmse is not None), default=math.inf)
-    model.history.append(result)
-    if result.valid_rmse is None or model.config.negatives:
-        model.best_epoch, model._best = result.epoch, {}
-    elif result.valid_rmse < best:
-        model.keep_best()
-
-
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold a Ctrl-C back until the block is done."""
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C, and its twin of batch systems, back until the block is done."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread alone
         return
-    caught: list[Any] = []
-    before = signal.signal(signal.SIGINT, lambda *arguments: caught.append(arguments))
+    caught: list[tuple[Any, Any]] = []
+    held = [number for number in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(number))]
+    before = {number: signal.signal(number, lambda *arguments: caught.append(arguments)) for number in held}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)  # None: set from outside Python
-    if caught and callable(before):
-        before(*caught[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught:
+        before[caught[0][0]](*caught[0])  # type: ignore[operator] # those that are not callable were left alone

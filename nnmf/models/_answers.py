@@ -1,0 +1,177 @@
+"""Answers for indices: predictions and lists, from a scorer where it knows, by the cold-start rule where it does not."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from nnmf.errors import DataError
+from nnmf.metrics import rmse
+from nnmf.ranking import top_n, top_n_of_scores
+from nnmf.tables import UNKNOWN, IdMap, Ratings
+from nnmf.training import Scorer
+
+from ._catalogue import Catalogue
+
+# Scores of a model without towers are found for this many (user, item) pairs at a time.
+_BLOCK_PAIRS = 1 << 20
+
+
+class Answers:
+    """What a catalogue and a scorer answer together. It never changes, so threads may ask it side by side.
+
+    Cold start: where the user is unknown the item's mean is answered, or its bias where the scorer has one; where the item
+    is, the user's; where both are, the mean of all. Who stands in the id map without a training rating is unknown, too.
+    """
+
+    def __init__(self, catalogue: Catalogue, scorer: Scorer) -> None:
+        self.catalogue, self.scorer = catalogue, scorer
+
+    @cached_property
+    def user_alone(self) -> np.ndarray:
+        """What is predicted of each user when the item is unknown: float32 array of shape (n_users,)."""
+        return self._alone("user", self.catalogue.user_mean)
+
+    @cached_property
+    def item_alone(self) -> np.ndarray:
+        """What is predicted of each item when the user is unknown: float32 array of shape (n_items,)."""
+        return self._alone("item", self.catalogue.item_mean)
+
+    def _alone(self, side: str, mean: np.ndarray) -> np.ndarray:
+        found = self.scorer.alone(side)
+        if found is None:
+            return mean
+        return np.where(self.catalogue.trained(side), found, np.float32(self.catalogue.base)).astype(np.float32)
+
+    # -- pairs -------------------------------------------------------------------------------------------------------
+    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each.
+
+        Raises
+        ------
+        DataError
+            Columns of unequal length, another type, or an index beyond the tables.
+        """
+        catalogue = self.catalogue
+        user = catalogue.known("user", as_index(user, "user", len(catalogue.users)))
+        item = catalogue.known("item", as_index(item, "item", len(catalogue.items)))
+        if len(user) != len(item):
+            raise DataError(f"{len(user)} users and {len(item)} items do not make pairs; give as many of each.")
+        known = (user != UNKNOWN) & (item != UNKNOWN)
+        if known.all():
+            return self.scorer.predict(user, item) if len(user) else np.empty(0, np.float32)
+        one_side = np.where(item != UNKNOWN, self.item_alone[item], np.float32(catalogue.base))
+        prediction = np.where(user != UNKNOWN, self.user_alone[user], one_side).astype(np.float32)
+        if known.any():
+            prediction[known] = self.scorer.predict(user[known], item[known])
+        return prediction
+
+    def rmse(self, ratings: Ratings, clip: bool = True) -> float:
+        """RMSE over all ratings of a table under this catalogue's ids; see `Model.rmse`."""
+        prediction = self.predict(ratings.user, ratings.item)
+        return rmse(ratings.rating, np.clip(prediction, *self.catalogue.scale) if clip else prediction)
+
+    # -- lists -------------------------------------------------------------------------------------------------------
+    def lists(
+        self,
+        user: np.ndarray,
+        n: int,
+        exclude_seen: bool = True,
+        allowed: np.ndarray | None = None,
+        excluded: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Items and scores, int32 and float32 (n_users_asked, n), for users by index, -1 where unknown.
+
+        Where a list has no more items, -1 and NaN stand.
+        """
+        user = self.catalogue.known("user", as_index(user, "user", len(self.catalogue.users)))
+        options = {"allowed": allowed, "excluded": excluded, "item_order": self._item_order}
+        item, score = np.full((len(user), n), UNKNOWN, np.int32), np.full((len(user), n), np.nan, np.float32)
+        known = np.flatnonzero(user != UNKNOWN)
+        seen = self.catalogue.seen
+        if self._item_tower is not None:
+            towers = self._user_tower(user[known]), self._item_tower
+            mine = seen.of_users(user[known]) if exclude_seen else None
+            item[known], score[known] = top_n(*towers, n, seen=mine, **options)
+        else:
+            n_blocks = max(1, -(-len(known) * len(self.catalogue.items) // _BLOCK_PAIRS))
+            for rows in np.array_split(known, n_blocks):
+                mine = seen.of_users(user[rows]) if exclude_seen else None
+                item[rows], score[rows] = top_n_of_scores(self._all_scores(user[rows]), n, seen=mine, **options)
+        unknown = np.flatnonzero(user == UNKNOWN)
+        if len(unknown):
+            one = np.ones((1, 1), np.float32)
+            item[unknown], score[unknown] = top_n(one, self.item_alone[:, None], n, **options)
+        return item, score
+
+    @cached_property
+    def _item_order(self) -> np.ndarray:
+        return order_of(self.catalogue.items)
+
+    @cached_property
+    def _item_tower(self) -> np.ndarray | None:
+        """The items' tower; where some have no training rating, a column more tells them, and they have nothing else."""
+        tower = self.scorer.towers("item")
+        untrained = self.catalogue.untrained("item")
+        if tower is None or untrained is None:
+            return tower
+        trained = np.where(untrained[:, None], np.float32(0), tower)
+        return np.column_stack([trained, untrained.astype(np.float32)])
+
+    def _user_tower(self, rows: np.ndarray) -> np.ndarray:
+        tower = self.scorer.towers("user", rows)
+        assert tower is not None
+        if self.catalogue.untrained("item") is None:
+            return tower
+        return np.column_stack([tower, self.user_alone[rows]])
+
+    def _all_scores(self, user: np.ndarray) -> np.ndarray:
+        """Scores of every item for some users: float32 (n, n_items)."""
+        n_items = len(self.catalogue.items)
+        every = np.tile(np.arange(n_items, dtype=np.int32), len(user))
+        return self.predict(np.repeat(user, n_items), every).reshape(len(user), n_items)
+
+    # -- neighbours --------------------------------------------------------------------------------------------------
+    def neighbours(self, side: str, row: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (n,) and cosines (n,) of those whose vectors point most nearly the way this one's does."""
+        known = self.catalogue.users if side == "user" else self.catalogue.items
+        unit = self._directions[side] if side in self._directions else self._find_directions(side)
+        found, cosine = top_n(unit[[row]], unit, n, excluded=[row], item_order=order_of(known))
+        return found[0], cosine[0]
+
+    @cached_property
+    def _directions(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _find_directions(self, side: str) -> np.ndarray:
+        tables = self.scorer.vectors()
+        vectors = tables.get(f"{side}_vectors", tables.get(f"{side}_factors"))
+        if vectors is None:
+            raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors to compare.")
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        self._directions[side] = vectors / np.where(length > 0, length, 1)
+        return self._directions[side]
+
+
+def as_index(values: np.ndarray, side: str, n: int) -> np.ndarray:
+    """A column of indices as int32, each from -1 to below n.
+
+    Raises
+    ------
+    DataError
+        It is none.
+    """
+    index = np.asarray(values)
+    if index.ndim != 1 or (index.dtype.kind not in "iu" and index.size):
+        raise DataError(f"{side}: expected one column of indices, got {index.dtype} of shape {index.shape}.")
+    if len(index) and not UNKNOWN <= index.min() <= index.max() < n:
+        raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
+    return np.ascontiguousarray(index, np.int32)
+
+
+def order_of(ids: IdMap) -> np.ndarray:
+    """Which of two ids comes first: int32 rank of each."""
+    rank = np.empty(len(ids), np.int32)
+    rank[np.argsort(ids.ids, kind="stable")] = np.arange(len(ids), dtype=np.int32)
+    return rank

@@ -1,0 +1,88 @@
+"""How good a model is: metrics of its predictions and lists on ratings that it was not trained on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from nnmf.errors import ConfigError, one_of
+from nnmf.metrics import mae, rmse, rmse_per_user
+from nnmf.ranking import UserItems, ranking_metrics
+from nnmf.tables import Ratings
+
+from ._answers import Answers
+from ._ids import under
+
+_RATING_METRICS = ("rmse", "mae", "rmse_per_user")
+_RANKING_METRICS = ("precision", "recall", "hit_rate", "ndcg", "mrr", "map", "coverage")
+
+
+def evaluate(
+    answers: Answers,
+    test: Ratings,
+    metrics: Iterable[str] = ("rmse", "mae"),
+    *,
+    clip: bool = True,
+    relevant_from: float | None = None,
+) -> dict[str, float]:
+    """Metrics of a model on a table of ratings it was not trained on.
+
+    Parameters
+    ----------
+    answers : Answers
+        The model's.
+    test : Ratings
+        The ratings, under any id maps; unknown ids are answered as `Model.predict` does.
+    metrics : iterable of str
+        "rmse", "mae", "rmse_per_user" (mean over the users of each one's RMSE), and, at any k, "precision@k", "recall@k",
+        "hit_rate@k", "ndcg@k", "mrr@k", "map@k", "coverage@k" of the lists of all items not seen in training
+        (`nnmf.ranking.ranking_metrics` has the formulas).
+    clip : bool, default=True
+        Keep predictions within the rating scale.
+    relevant_from : float, default=None
+        Lowest test rating that makes an item relevant to a user; None: every test rating does.
+
+    Raises
+    ------
+    ConfigError
+        An unknown metric.
+    """
+    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
+    cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS}
+    catalogue = answers.catalogue
+    test = under(catalogue, test)
+    found: dict[str, float] = {}
+    if set(wanted) & set(_RATING_METRICS):
+        prediction = answers.predict(test.user, test.item)
+        if clip:
+            prediction = np.clip(prediction, *catalogue.scale)
+        found["rmse"] = rmse(test.rating, prediction)
+        found["mae"] = mae(test.rating, prediction)
+        found["rmse_per_user"] = rmse_per_user(test.user, test.rating, prediction)
+    if cuts:
+        chosen = test.known if relevant_from is None else test.known & (test.rating >= relevant_from)
+        relevant = UserItems.of(test.user[chosen], test.item[chosen], len(catalogue.users))
+        user = np.flatnonzero(relevant.n_items).astype(np.int32)
+        lists, _ = answers.lists(user, max(cuts.values()))
+        for k in set(cuts.values()):
+            found |= ranking_metrics(lists, relevant.of_users(user), len(catalogue.items), k)
+    return {name: found[name] for name in wanted}
+
+
+def check_metrics(metrics: Iterable[str]) -> list[str]:
+    """The names of metrics, or a ConfigError for one that there is not."""
+    names = list(metrics)
+    for name in names:
+        if name not in _RATING_METRICS:
+            _cut(name)
+    return names
+
+
+def _cut(name: str) -> int:
+    """The k of ``metric@k``."""
+    match = re.fullmatch(r"(\w+)@([1-9]\d{0,9})", name)
+    if match is None or match[1] not in _RANKING_METRICS:
+        raise ConfigError(one_of(name, [*_RATING_METRICS, *(f"{metric}@k" for metric in _RANKING_METRICS)], "metric"))
+    return int(match[2])

@@ -1,0 +1,93 @@
+"""Between ids and indices, on a model's border: look-ups, checks of arguments, frames."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.tables import UNKNOWN, IdMap, Ratings
+
+from ._answers import Answers
+from ._catalogue import Catalogue
+
+if TYPE_CHECKING:
+    import pandas
+
+logger = logging.getLogger("nnmf")
+
+#: what may answer for ids that training never saw
+UNKNOWN_WAYS = ("mean", "error")
+# So many pairs without one known id are no cold start any more.
+_MANY = 10
+
+
+def sizes(catalogue: Catalogue) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Both sides, and how many there are of each."""
+    return ("user", len(catalogue.users)), ("item", len(catalogue.items))
+
+
+def index_of(catalogue: Catalogue, side: str, ids: npt.ArrayLike, unknown: str) -> np.ndarray:
+    """Indices of one side's ids, -1 where unknown unless that is an error."""
+    if unknown not in UNKNOWN_WAYS:
+        raise ConfigError(one_of(unknown, UNKNOWN_WAYS, "unknown"))
+    known = catalogue.users if side == "user" else catalogue.items
+    index = catalogue.known(side, known.index(ids))
+    if unknown == "error" and (index == UNKNOWN).any():
+        first = np.atleast_1d(np.asarray(ids)).tolist()[int(np.argmax(index == UNKNOWN))]
+        raise DataError(f"{side} {first!r} is not among the {len(known)} {side}s trained on.")
+    return index
+
+
+def warn_of_strangers(user: np.ndarray, item: np.ndarray) -> None:
+    """Say so where not one of many pairs holds an id that is known: such predictions are all one mean."""
+    if len(user) >= _MANY and (user == UNKNOWN).all() and (item == UNKNOWN).all():
+        logger.warning(
+            "Not one user or item of the %s pairs is known to the model, so the mean rating answers for all; "
+            "are the columns the other way round?",
+            f"{len(user):,}",
+        )
+
+
+def only_known(known: IdMap, ids: npt.ArrayLike) -> np.ndarray:
+    """Indices of those of the ids that are known."""
+    index = known.index(ids)
+    return index[index != UNKNOWN]
+
+
+def length(n: Any) -> int:
+    """The length of a list, or a ConfigError."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
+        raise ConfigError(f"n: got {n!r}; give a whole number of at least 1.")
+    return int(n)
+
+
+def under(catalogue: Catalogue, ratings: Ratings) -> Ratings:
+    """A table under the ids of a catalogue; what it lacks is -1."""
+    if ratings.users is catalogue.users and ratings.items is catalogue.items:
+        return ratings
+    return ratings.under(catalogue.users, catalogue.items, catalogue.scale)
+
+
+def frame(answers: Answers, side: str) -> pandas.DataFrame:
+    """The vectors (and bias) of one side as a pandas frame; see `Model.to_frame`."""
+    if side not in ("user", "item"):
+        raise ConfigError(one_of(side, ("user", "item"), "side"))
+    try:
+        import pandas
+    except ImportError:
+        raise DataError("frames need pandas: pip install pandas; to_numpy needs nothing.") from None
+    vectors = answers.scorer.vectors()
+    if f"{side}_factors" not in vectors:
+        raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors.")
+    ids = (answers.catalogue.users if side == "user" else answers.catalogue.items).ids
+    table = vectors[f"{side}_factors"]
+    found = pandas.DataFrame(
+        table, index=pandas.Index(ids, name=f"{side}_id"), columns=[f"factor_{n}" for n in range(table.shape[1])]
+    )
+    if f"{side}_bias" in vectors:
+        found.insert(0, "bias", vectors[f"{side}_bias"])
+    return found

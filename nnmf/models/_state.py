@@ -1,0 +1,86 @@
+"""Between a `Model` and `ModelState`, its plain data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnmf.config import TrainConfig
+from nnmf.storage import ModelState, Parameters
+from nnmf.training import Snapshot
+
+from ._answers import Answers
+from ._catalogue import Catalogue
+from ._training import Learned
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+
+def to_state(model: Model, learned: Learned) -> ModelState:
+    """A trained model as plain data."""
+    catalogue = learned.answers.catalogue
+    kept = _parameters(learned.kept)
+    last = None
+    if learned.last is not None:
+        last = kept if learned.last is learned.kept else _parameters(learned.last)
+    return ModelState(
+        kind=model.kind,
+        config=model.config.to_dict(),
+        details=model.details(),
+        texts=model.texts(),
+        history=list(learned.history),
+        compared_from=learned.compared_from,
+        dataset=catalogue.dataset,
+        train_digest=catalogue.digest,
+        users=catalogue.users,
+        items=catalogue.items,
+        scale=catalogue.scale,
+        global_mean=catalogue.global_mean,
+        user_total=catalogue.user_total,
+        item_total=catalogue.item_total,
+        user_count=catalogue.user_count.astype(np.int64, copy=False),
+        item_count=catalogue.item_count.astype(np.int64, copy=False),
+        seen=catalogue.seen,
+        kept=kept,
+        last=last,
+    )
+
+
+def _parameters(snapshot: Snapshot) -> Parameters:
+    return Parameters(snapshot.epoch, snapshot.scorer.arrays(), snapshot.state)
+
+
+def from_state(cls: type[Model], config: TrainConfig, state: ModelState, resumed: bool) -> Model:
+    """The model that a state is of: as its kept epoch left it, or, ``resumed``, as its last one did.
+
+    Raises
+    ------
+    DataError
+        Details or arrays that no model of this kind has.
+    """
+    model = cls.from_details(config, state)
+    catalogue = Catalogue(
+        users=state.users,
+        items=state.items,
+        scale=state.scale,
+        global_mean=state.global_mean,
+        user_total=state.user_total,
+        item_total=state.item_total,
+        user_count=state.user_count,
+        item_count=state.item_count,
+        seen=state.seen,
+        dataset=state.dataset,
+        digest=state.train_digest,
+        negatives=config.negatives or 0,
+    )
+    kept = Snapshot(state.kept.epoch, model.scorer_of(catalogue, state.kept.arrays, state.details), state.kept.state)
+    last = kept if kept.epoch == len(state.history) else None
+    if resumed and last is None and state.last is not None:
+        last = Snapshot(
+            state.last.epoch, model.scorer_of(catalogue, state.last.arrays, state.details), state.last.state
+        )
+    shown = last if resumed and last is not None else kept
+    model._learned = Learned(Answers(catalogue, shown.scorer), list(state.history), kept, last, state.compared_from)
+    return model

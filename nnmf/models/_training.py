@@ -1,0 +1,219 @@
+"""How a `Model` is trained: what is checked before, what it is meanwhile, and what it is whatever ends the training."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nnmf.errors import ConfigError, DataError
+from nnmf.metrics import rmse
+from nnmf.tables import Ratings
+from nnmf.training import (
+    Callback,
+    Course,
+    EarlyStopping,
+    EpochResult,
+    Keeper,
+    Learner,
+    Progress,
+    Scorer,
+    Snapshot,
+    run,
+)
+
+from ._answers import Answers
+from ._catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from nnmf.config import TrainConfig
+
+    from ._model import Model
+
+logger = logging.getLogger("nnmf")
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What a model has learned; replaced as a whole, never changed.
+
+    Attributes
+    ----------
+    answers : Answers
+    history : list of EpochResult
+    kept : Snapshot
+        The parameters that predict, and the state of training that belongs to them.
+    last : Snapshot, default=None
+        Those of the last epoch, where they can be told.
+    compared_from : int
+        The epoch at which the last training began.
+    """
+
+    answers: Answers
+    history: list[EpochResult]
+    kept: Snapshot
+    last: Snapshot | None
+    compared_from: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is told of a training, or measured while it runs: it changes nothing but when training stops.
+
+    Attributes
+    ----------
+    callbacks : iterable of callable
+    progress : Progress, default=None
+    test : Ratings, default=None
+        Ratings that are measured after each epoch and choose nothing.
+    """
+
+    callbacks: Iterable[Callback] = ()
+    progress: Progress | None = None
+    test: Ratings | None = None
+
+
+def fit(model: Model, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
+    """Train from drawn parameters; see `Model.fit`."""
+    _check_tables(model.config, train, valid)
+    catalogue = Catalogue.of(train, model.config.negatives or 0)
+    _run(model, model.config, catalogue, train, valid, None, [], 1, watched)
+
+
+def fit_more(
+    model: Model,
+    ratings: Ratings,
+    valid: Ratings | None,
+    n_epochs: int | None,
+    watched: Watched,
+) -> None:
+    """Train from what is kept on another table; see `Model.fit_more`."""
+    learned = model._need()
+    _check_tables(model.config, ratings, valid)
+    done = len(learned.history)
+    n_more = n_epochs if n_epochs is not None else (model.config.n_epochs or 0) - learned.compared_from + 1
+    if isinstance(n_more, bool) or not isinstance(n_more, (int, np.integer)) or n_more < 1:
+        raise ConfigError(f"n_epochs: got {n_epochs!r}; give a whole number of at least 1.")
+    config = dataclasses.replace(model.config, n_epochs=done + int(n_more))
+    catalogue, table = learned.answers.catalogue.extended(ratings)
+    _run(model, config, catalogue, table, valid, learned.kept, learned.history, done + 1, watched)
+
+
+def resume(model: Model, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
+    """Train on from the last epoch; see `Model.resume`."""
+    learned = model._need()
+    _check_tables(model.config, train, valid)
+    catalogue = learned.answers.catalogue
+    if train.digest != catalogue.digest:
+        raise DataError(
+            f"{train.name}: is not the table that training began with, so it cannot go on as if it never stopped; "
+            "give that table, or learn from a new one with fit_more."
+        )
+    if learned.last is None:
+        raise ConfigError(
+            "the model keeps no state of its last epoch to go on from; take load_checkpoint of a run, or fit_more."
+        )
+    # The same table, and the very id maps of the model, so that looking its ids up is not needed.
+    table = train.under(catalogue.users, catalogue.items, catalogue.scale)
+    start, first = learned.last, learned.compared_from
+    _run(model, model.config, catalogue, table, valid, start, learned.history, first, watched, learned.kept)
+
+
+def _run(
+    model: Model,
+    config: TrainConfig,
+    catalogue: Catalogue,
+    train: Ratings,
+    valid: Ratings | None,
+    start: Snapshot | None,
+    before: list[EpochResult],
+    compared_from: int,
+    watched: Watched,
+    kept: Snapshot | None = None,
+) -> None:
+    """Train, and make the model what came of it; whatever goes wrong, it is what it was, or holds whole epochs."""
+    was, config_was = model._learned, model.config
+    every: list[Callback] = [*watched.callbacks, *([EarlyStopping(config.patience)] if config.patience else [])]
+    table, test = (
+        None if ratings is None else ratings.under(catalogue.users, catalogue.items, catalogue.scale)
+        for ratings in (valid, watched.test)
+    )
+    history = list(before)
+    # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
+    keeper = Keeper(table is not None and not config.negatives, kept, _lowest(history[compared_from - 1 :]))
+    model.config = config
+    learner: Learner | None = None
+
+    def judge(ratings: Ratings | None) -> Callable[[Scorer], float] | None:
+        return None if ratings is None else lambda scorer: Answers(catalogue, scorer).rmse(ratings)
+
+    def epoch_end(result: EpochResult) -> bool:
+        assert learner is not None and keeper.kept is not None
+        history.append(result)
+        now = keeper.kept
+        if now.epoch != result.epoch:
+            now = Snapshot(result.epoch, learner.scorer(), learner.state())
+        model._learned = Learned(Answers(catalogue, now.scorer), history, keeper.kept, now, compared_from)
+        # Every callback hears of the epoch before one of them may stop training.
+        return any([callback(result, model) for callback in every])
+
+    try:
+        learner = model.learner(catalogue, start)
+        first = len(history) + 1
+        run(
+            learner,
+            train,
+            Course(config, first, compared_from, judge(table), judge(test), keeper, epoch_end, watched.progress),
+        )
+    except BaseException:
+        # A run that is resumed is the one it was: its finished epochs stay, as those of a first training do.
+        whole = (was is None or kept is not None) and keeper.kept is not None and history
+        model._learned = _learned(catalogue, history, keeper.kept, compared_from) if whole else was
+        if not whole:
+            model.config = config_was
+        raise
+    model._learned = _learned(catalogue, history, keeper.kept, compared_from)
+    if table is not None:
+        _warn_of_the_mean(catalogue, table, history[model.best_epoch - 1].valid_rmse)
+
+
+def _learned(catalogue: Catalogue, history: list[EpochResult], kept: Snapshot | None, compared_from: int) -> Learned:
+    assert kept is not None
+    last = kept if kept.epoch == len(history) else None
+    return Learned(Answers(catalogue, kept.scorer), history, kept, last, compared_from)
+
+
+def _lowest(history: list[EpochResult]) -> float:
+    return min((past.valid_rmse for past in history if past.valid_rmse is not None), default=math.inf)
+
+
+def _warn_of_the_mean(catalogue: Catalogue, valid: Ratings, found: float | None) -> None:
+    """Say so where a model predicts no better than one number does."""
+    mean = rmse(valid.rating, np.full(len(valid), catalogue.base))
+    if found is not None and found >= mean and not catalogue.negatives:
+        logger.warning(
+            "The validation RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f; "
+            "try other settings, more epochs or another model.",
+            found,
+            mean,
+        )
+
+
+def _check_tables(config: TrainConfig, train: Ratings, valid: Ratings | None) -> None:
+    """Refuse what cannot be trained with, before anything of the model changes."""
+    if len(train) == 0:
+        raise DataError(f"{train.name}: holds no ratings to train on.")
+    if not train.known.all():
+        raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
+    if config.patience and (valid is None or config.negatives):
+        raise ConfigError(
+            "patience: needs validation ratings to wait for, and no negatives, with which the RMSE is not what is sought; "
+            "leave it out."
+        )
+    if valid is not None and len(valid) == 0:
+        raise DataError(f"{valid.name}: holds no ratings to validate on.")

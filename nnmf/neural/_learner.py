@@ -1,0 +1,202 @@
+"""`NetworkLearner`: trains a symbolic network by `mx.model.FeedForward`, minibatch SGD with momentum."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from nnmf import _mxnet
+from nnmf._eval_metrics import RMSE
+from nnmf.config import TrainConfig
+from nnmf.errors import ConfigError, NnmfError, TrainingError
+from nnmf.models import Catalogue
+from nnmf.networks import label_name
+from nnmf.tables import Ratings
+from nnmf.training import Learner, Snapshot, Tick
+
+from ._iterator import DataIter
+from ._scorer import NetworkScorer
+
+mx: Any = _mxnet.load()
+logger = logging.getLogger("nnmf")
+
+# Seconds between two looks at a running epoch; each makes training wait for the batches it has queued.
+_TICK_SECONDS = 0.5
+_quiet = logging.getLogger("nnmf.feedforward")
+_quiet.propagate = False
+
+
+@contextlib.contextmanager
+def in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
+    """Turn MXNet's error of many lines into one of ours, or into MemoryError where that is what it says."""
+    try:
+        yield
+    except mx.MXNetError as error:
+        text = str(error)
+        if "llocate" in text or "bad_alloc" in text:
+            raise MemoryError from None
+        lines = [line for line in text.splitlines() if "rror" in line] or text.splitlines()
+        raise kind(f"{what}: {lines[-1].strip()}") from error
+
+
+class _SGD(mx.optimizer.SGD):
+    """SGD whose momentum outlives a `fit`: FeedForward asks for new state each time, this answers with what it has."""
+
+    def __init__(self, kept: dict[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.kept = kept
+        # One update a parameter: on a CPU the fused update of several runs on one core, two of them run on two.
+        self.aggregate_num = 1
+
+    def create_state(self, index: int, weight: Any) -> Any:
+        name = self.idx2name[index]
+        if name not in self.kept:
+            self.kept[name] = super().create_state(index, weight)
+        return self.kept[name]
+
+
+class NetworkLearner(Learner):
+    """Trains a network; see `NetworkModel`.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the network's symbol for numbers of users and items.
+    config : TrainConfig
+    catalogue : Catalogue
+        Whose sizes the tables get.
+    start : Snapshot or None
+        What to go on from.
+    ctx : Context
+    whole_batches : bool
+        Refuse a table of fewer ratings than a batch; else its batches are as many ratings as it has.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[int, int], Any],
+        config: TrainConfig,
+        catalogue: Catalogue,
+        start: Snapshot | None,
+        ctx: Any,
+        whole_batches: bool,
+    ) -> None:
+        self.config, self.ctx, self._whole_batches = config, ctx, whole_batches
+        self.sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
+        self.parameters: dict[str, Any] = {}
+        self._momentum: dict[str, Any] = {}
+        if start is None:
+            self.symbol = build(*self.sizes.values())
+            self.parameters = self._initial_values(config.seed)
+            return
+        assert isinstance(start.scorer, NetworkScorer)
+        momentum = {name: mx.nd.array(array, ctx) for name, array in start.state.items()}
+        if start.scorer.sizes == self.sizes:
+            own = start.scorer.copy()
+            self.symbol, self.parameters, self._momentum = own.symbol, dict(own.parameters), momentum
+            return
+        self.symbol = build(*self.sizes.values())
+        self.parameters = self._initial_values(config.seed + start.epoch)
+        self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, ctx) for name in momentum}
+        for new, old in ((self.parameters, start.scorer.parameters), (self._momentum, momentum)):
+            for name, array in old.items():
+                # Tables grow; what has no row for each user or item stays.
+                new[name][: len(array)] = array.as_in_context(new[name].context)
+
+    def _initial_values(self, seed: int) -> dict[str, Any]:
+        """Drawn values of every parameter and auxiliary state of the network, by name."""
+        mx.random.seed(seed)
+        inputs = ("user", "item", label_name(self.symbol))
+        with in_one_sentence(ConfigError, f"network: the shapes of {self.symbol.name!r} do not fit together"):
+            shapes, _, aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
+        attributes = self.symbol.attr_dict()
+        named = [*zip(self.symbol.list_arguments(), shapes, strict=True)]
+        named += zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True)
+        initializer = mx.init.Uniform(0.01)
+        values = {name: mx.nd.zeros(shape) for name, shape in named if name not in inputs}
+        for name, value in values.items():
+            try:
+                initializer(mx.init.InitDesc(name, attributes.get(name)), value)
+            except ValueError:
+                raise ConfigError(
+                    f"network: MXNet does not know how to initialise the parameter {name!r}; end its name in _weight or _bias, "
+                    "or give its Variable an init."
+                ) from None
+        return values
+
+    def begin(self, train: Ratings) -> None:
+        config, n_rows = self.config, len(train) * (1 + (self.config.negatives or 0))
+        batch_size = config.batch_size or 1
+        if batch_size > n_rows and not self._whole_batches:
+            logger.info("Batches of %d: all that %s has of ratings.", n_rows, train.name)
+            batch_size = n_rows
+        self._iter = DataIter(
+            train,
+            batch_size,
+            seed=config.seed,
+            last_batch=config.last_batch or "pad",
+            negatives=config.negatives or 0,
+            label_name=label_name(self.symbol),
+            ctx=self.ctx,
+        )
+        self.n_streamed = self._iter.n_streamed
+        self._metric = RMSE(self.n_streamed)
+        names = [name for name in self.symbol.list_arguments() if name in self.parameters]
+        self._optimizer = _SGD(
+            self._momentum,
+            momentum=config.momentum,
+            wd=config.l2,
+            rescale_grad=1 / batch_size,
+            param_idx2name=dict(enumerate(names)),
+            sym=self.symbol,
+        )
+
+    def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        # Order and dropout depend on (seed, epoch) alone, so that a resumed run needs no random state.
+        mx.random.seed((self.config.seed + number * 1_000_003) % (2**31 - 1))
+        self._iter.reset()
+        self._iter.epoch = number - 1
+        self._optimizer.set_learning_rate(learning_rate)
+        auxiliary = self.symbol.list_auxiliary_states()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*FeedForward has been deprecated", DeprecationWarning)
+            forward = mx.model.FeedForward(
+                self.symbol,
+                ctx=self.ctx,
+                begin_epoch=number - 1,
+                num_epoch=number,
+                optimizer=self._optimizer,
+                arg_params={name: array for name, array in self.parameters.items() if name not in auxiliary},
+                aux_params={name: self.parameters[name] for name in auxiliary},
+            )
+        self._looked = time.perf_counter()
+
+        def batch_end(batch: Any) -> None:
+            if time.perf_counter() - self._looked > _TICK_SECONDS:
+                done = min(batch.nbatch * self._iter.batch_size, self._iter.n_streamed)
+                tick(done, lambda: self._metric.get()[1])
+                self._looked = time.perf_counter()
+
+        with in_one_sentence(TrainingError, "MXNet failed to train the network"):
+            forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
+        self.parameters = {**forward.arg_params, **forward.aux_params}
+        return self._metric.get()[1]
+
+    def scorer(self) -> NetworkScorer:
+        return NetworkScorer(self.symbol, self.parameters, self.sizes, self.ctx)
+
+    def snapshot(self) -> NetworkScorer:
+        return self.scorer().copy()
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {name: momentum.asnumpy() for name, momentum in self._momentum.items() if momentum is not None}
+
+    def end(self) -> None:
+        for name in ("_iter", "_metric", "_optimizer"):
+            self.__dict__.pop(name, None)
