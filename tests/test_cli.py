@@ -52,13 +52,15 @@ def test_training_leaves_a_whole_run_folder(file, capsys, tmp_path):
     assert (config["model"], config["n_factors"], config["data"]["dataset"]) == ("plain", 3, str(file))
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["dataset"], summary["ended"], summary["epochs"]) == ("ratings.tsv 0.8/0.2", "finished", 2)
-    assert summary["last_valid_rmse"] == lines[-1]["valid_rmse"]
+    # No ratings were held out, so that the last epoch counts; what is measured on the test ratings is called so.
+    assert (summary["chosen_on"], summary["best_epoch"], summary["valid_rmse"]) == ("last epoch", 2, None)
+    assert summary["test_rmse"] == lines[-1]["test_rmse"] and lines[-1]["valid_rmse"] is None
     # The checkpoint is MXNet's own.
     symbol, arguments, _ = mx.model.load_checkpoint(str(folder / "model"), 2)
     assert arguments["user_factors_weight"].shape == (60, 3)
     assert symbol.list_arguments()[0] == "user"
-    with np.load(folder / "tables.npz", allow_pickle=False) as tables:
-        assert tables["user_id"].tolist() == list(range(60))
+    with np.load(folder / "catalogue.npz", allow_pickle=False) as catalogue:
+        assert catalogue["users.id"].tolist() == list(range(60))
 
 
 def test_all_networks_side_by_side(file, capsys, tmp_path):
@@ -87,7 +89,7 @@ def test_the_epoch_may_be_chosen_on_training_ratings(file, capsys, tmp_path):
     assert code == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["n_train"], summary["n_test"], summary["chosen_on"]) == (900, 300, "valid")
-    assert summary["test_rmse"] != summary["best_valid_rmse"]
+    assert summary["test_rmse"] != summary["valid_rmse"]
     assert "test RMSE" in out and "chosen on the test" not in out
 
 
@@ -317,9 +319,15 @@ def test_what_may_not_change_when_a_run_is_resumed(file, capsys, tmp_path):
         lines.write("70\t80\t3\t9\n")
     code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
     assert code == 1 and "is not the table that training began with" in err
+    # What a run goes on from stands in its manifest, whose checksum is checked; config.json is written for people.
     (tmp_path / "run" / "config.json").write_text("{}")
     code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
-    assert code == 1 and "is missing or damaged" in err
+    assert code == 1 and "is not the table that training began with" in err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["model"] == "svd"
+    manifest = tmp_path / "run" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 1'))
+    code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
+    assert code == 1 and "manifest.json: was edited or damaged" in err
 
 
 def test_a_network_whose_module_imports_mxnet(file, tmp_path):

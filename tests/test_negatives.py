@@ -7,7 +7,8 @@ import nnmf
 from nnmf import DataIter, Ratings
 from nnmf.errors import ConfigError, DataError
 from nnmf.neural._negatives import Negatives
-from nnmf.storage._runs import RunFolder
+from nnmf.storage import RunFolder
+from nnmf.training import TrainingProgress
 
 from .conftest import low_rank
 from .test_models import Killed, assert_same, kill_after
@@ -117,10 +118,13 @@ def test_with_negatives_a_network_ranks_by_what_users_choose():
 
 
 def test_training_streams_the_negatives_and_counts_them():
-    model = nnmf.fit(
-        "plain", low_rank(), n_factors=3, n_epochs=1, batch_size=50, learning_rate=1e-6, negatives=3, ctx="cpu"
-    )
-    assert model.n_streamed == 6000
+    done = []
+    progress = TrainingProgress(bar=False)
+    progress.begin = lambda n_epochs, n_ratings, before: done.append(n_ratings)
+    progress.tick = progress.end = lambda *_: None
+    settings = {"n_factors": 3, "n_epochs": 1, "batch_size": 50, "learning_rate": 1e-6, "negatives": 3, "ctx": "cpu"}
+    model = nnmf.fit("plain", low_rank(), **settings, progress=progress)
+    assert done == [6000]
     # A network that has learned nothing yet predicts 0: no error for the negatives, all of it for the ratings.
     assert model.history[0].train_rmse == pytest.approx(np.sqrt(np.mean(low_rank().rating ** 2) / 4), rel=1e-3)
     with pytest.raises(ConfigError, match="negatives: svd has no such setting"):

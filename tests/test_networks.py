@@ -167,7 +167,7 @@ def test_symbols_that_cannot_be_trained(monkeypatch):
         return mx.sym.LinearRegressionOutput(mx.sym.Variable("item"), mx.sym.Variable("rating"))
 
     assert find_network("no_loss") is no_loss
-    with pytest.raises(ConfigError, match="it must end in one of .* such as LinearRegressionOutput"):
+    with pytest.raises(ConfigError, match=r"it must end in one of .* such as LinearRegressionOutput"):
         build_network("no_loss", 2, 2)
     with pytest.raises(ConfigError, match="must have the variables 'user' and 'item'"):
         build_network("no_user", 2, 2)

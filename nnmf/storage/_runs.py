@@ -60,7 +60,7 @@ class RunFolder:
         settings : dict
             What ``config.json`` says.
         overwrite : bool, default=False
-            Take a folder that is not empty, replacing the run in it.
+            Take a folder that is not empty, replacing the run in it; files that are no run's stay.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class RunFolder:
                     raise ConfigError(
                         f"output: {path} is not empty; give another folder, or replace its run with --overwrite."
                     )
-                if peek(path) is None or strangers(path) - _PAGES:
+                if peek(path) is None:
                     raise ConfigError(
                         f"output: {path} holds other things than a run, so it is not replaced; give another folder."
                     )
@@ -115,7 +115,7 @@ class RunFolder:
         """
         path = as_folder(path)
         if run is None or not isinstance(run.get("model"), str) or not isinstance(run.get("data"), dict):
-            raise DataError(f"{path}: holds a model without the settings of a run, so no run can be resumed.")
+            raise DataError(f"{path}: holds a model without the settings of a run, so it cannot be resumed.")
         try:
             claim = Claim(path / LOCK)
         except OSError as error:
