@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._fetching import fetch, find
 from ._items import ItemTable, load_items
-from ._registry import DATASETS, SYNTHETIC, Dataset, fetch, find, get
+from ._registry import DATASETS, SYNTHETIC, Dataset, get
 from ._synthetic import SyntheticTable, synthetic
 from ._tables import Tables, load_table, load_tables
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._download import Progress, check_digest, download, unpack
+from ._download import Progress, check_digest, download, unreachable
 from ._folders import (
     ASIDE,
     MANIFEST,
@@ -18,6 +18,7 @@ from ._folders import (
     write_text,
 )
 from ._places import cache_dir, lock
+from ._unpack import unpack
 
 __all__ = [
     "ASIDE",
@@ -35,6 +36,7 @@ __all__ = [
     "read_manifest",
     "sweep",
     "unpack",
+    "unreachable",
     "write_arrays",
     "write_file",
     "write_text",
