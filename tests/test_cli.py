@@ -155,7 +155,7 @@ def test_without_a_reachable_dataset_the_synthetic_one_is_named_everywhere(capsy
         raise DataError("ml-100k: no network; use --dataset synthetic.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nnmf.datasets._registry.fetch", unreachable)
+    monkeypatch.setattr("nnmf.datasets._fetching.fetch", unreachable)
     code, out, err = run(
         capsys,
         train_main,

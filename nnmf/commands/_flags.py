@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn, TypeVar
 
-from nnmf.config import DataConfig, TrainConfig, from_text
+from nnmf.config import DataConfig, TrainConfig, from_text, kind_of
 from nnmf.errors import NnmfError
 
 _Config = TypeVar("_Config", DataConfig, TrainConfig)
@@ -36,6 +36,15 @@ def add_flags(parser: argparse.ArgumentParser, config: type, title: str, only: I
         if only is not None and entry.name not in only:
             continue
         rules = entry.metadata
+        if kind_of(entry) is bool:  # on, unless the flag turns it off
+            group.add_argument(
+                "--no-" + entry.name.replace("_", "-"),
+                dest=entry.name,
+                action="store_false",
+                default=argparse.SUPPRESS,
+                help=rules["help"],
+            )
+            continue
         default = "" if entry.default is None else f" (default: {entry.default})"
         # The config itself checks and converts the text, in the words that a notebook's user reads too.
         group.add_argument(

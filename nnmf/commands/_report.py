@@ -29,8 +29,8 @@ def describe(tables: Tables) -> str:
 def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, Any]:
     """Summary of a training, as JSON can hold it.
 
-    ``test_rmse`` is that of the model that is kept, the best epoch's; where no validation ratings were held out the epoch was
-    chosen on the test table itself (``chosen_on``), and ``last_valid_rmse`` is the figure without any choice.
+    ``test_rmse`` is that of the model that is kept: the epoch that was best on the validation ratings (``chosen_on``), or
+    the last one where none were held out.
     """
     last, best = model.history[-1], model.history[model.best_epoch - 1]
     return {
@@ -46,8 +46,8 @@ def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, 
         "last_valid_rmse": last.valid_rmse,
         "best_epoch": model.best_epoch,
         "best_valid_rmse": best.valid_rmse,
-        "chosen_on": "test" if tables.valid is None else "valid",
-        "test_rmse": best.valid_rmse if tables.valid is None else model.rmse(tables.test),
+        "chosen_on": None if tables.valid is None else "valid",
+        "test_rmse": model.rmse(tables.test),
         "best_possible_rmse": tables.best_rmse,
         "samples_per_second": round(median(result.samples_per_second for result in model.history)),
         "seconds": round(sum(result.seconds for result in model.history), 3),
@@ -57,16 +57,10 @@ def summarise(name: str, model: Model, tables: Tables, ended: str) -> dict[str, 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
     """The results as a table, beside the tutorial's own figures where they are of the same ratings."""
     first = summaries[0]
-    on_test = first["chosen_on"] == "test"
-    beside_tutorial = on_test and first["dataset"] == _TUTORIAL_DATASET
-    columns = _columns("test" if on_test else "valid")
+    held_out = first["chosen_on"] is not None
+    beside_tutorial = not held_out and first["dataset"] == _TUTORIAL_DATASET
+    columns = _columns(held_out)
     notes = []
-    if on_test:
-        notes.append(
-            "The best epoch is chosen on the test ratings; --valid-fraction 0.1 chooses it on training ratings instead."
-        )
-    else:
-        columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
     if beside_tutorial:
         columns["tutorial, 10 epochs"] = lambda summary: _TUTORIAL.get(summary["model"], "")
         if any("*" in _TUTORIAL.get(summary["model"], "") for summary in summaries):
@@ -78,14 +72,18 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
     return "\n".join([f"Dataset {first['dataset']}", *_lines(rows), *notes])
 
 
-def _columns(watched: str) -> dict[str, Callable[[dict[str, Any]], str]]:
+def _columns(held_out: bool) -> dict[str, Callable[[dict[str, Any]], str]]:
     """What each column says of a summary, by its heading."""
+    valid: dict[str, Callable[[dict[str, Any]], str]] = {
+        "valid RMSE, last epoch": lambda summary: f"{summary['last_valid_rmse']:.4f}",
+        "valid RMSE, best epoch": lambda summary: f"{summary['best_valid_rmse']:.4f} ({summary['best_epoch']})",
+    }
     return {
         "model": lambda summary: summary["model"],
         "epochs": lambda summary: str(summary["epochs"]),
         "train RMSE": lambda summary: f"{summary['train_rmse']:.4f}",
-        f"{watched} RMSE, last epoch": lambda summary: f"{summary['last_valid_rmse']:.4f}",
-        f"{watched} RMSE, best epoch": lambda summary: f"{summary['best_valid_rmse']:.4f} ({summary['best_epoch']})",
+        **(valid if held_out else {}),
+        "test RMSE": lambda summary: f"{summary['test_rmse']:.4f}",
         "samples/s": lambda summary: f"{summary['samples_per_second']:,}",
         "time": lambda summary: f"{summary['seconds']:.1f} s",
     }

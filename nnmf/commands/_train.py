@@ -24,7 +24,7 @@ logger = logging.getLogger("nnmf")
 
 _DEFAULT_NETWORK = "one_layer_mlp"
 # What may differ between a run and its resumption.
-_RESUMABLE = ("n_epochs", "patience", "ctx", "n_threads", "data_dir")
+_RESUMABLE = ("n_epochs", "patience", "ctx", "n_threads", "dataset", "data_dir", "train_file", "test_file")
 _RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
 
 
@@ -83,7 +83,7 @@ def _train(arguments: Any) -> None:
     if tables.statistics:
         logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
-    data = {**data_config.to_dict(), "dataset": tables.dataset}
+    data = tables.config.to_dict()
     root = Path(arguments.output) if arguments.output else default_folder(names[0] if len(names) == 1 else "all")
     runs: list[RunFolder] = []
     try:
@@ -122,7 +122,7 @@ def _names(arguments: Any) -> list[str]:
 
 def _resume(arguments: Any, progress: TrainingProgress) -> None:
     """Go on with the run of a folder."""
-    from nnmf.datasets import load_tables
+    from nnmf.datasets import MOVABLE, load_tables, moved
     from nnmf.kinds import load_checkpoint
     from nnmf.storage import RunFolder
 
@@ -139,14 +139,15 @@ def _resume(arguments: Any, progress: TrainingProgress) -> None:
     run = RunFolder.reopen(folder, model)
     if len(model.history) >= (model.config.n_epochs or 0):
         raise ConfigError(f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs.")
-    data = {**run.settings["data"], **({"data_dir": arguments.data_dir} if "data_dir" in given else {})}
+    places = {name: getattr(arguments, name) for name in MOVABLE if name in given}
+    data_config = moved(DataConfig.from_dict(run.settings["data"]), places)
     if "n_epochs" in given and model.config.schedule in ("linear", "cosine"):
         logger.warning(
             "The %s schedule is laid over %d epochs now, so this is not what one run of them would have been.",
             model.config.schedule,
             model.config.n_epochs,
         )
-    tables = load_tables(DataConfig.from_dict(data))
+    tables = load_tables(data_config)
     logger.info("%s", describe(tables))
     logger.info("Going on after epoch %d.", len(model.history))
     print(table([_run(run.settings["model"], model, model.resume, run, tables, progress)]))
@@ -167,7 +168,7 @@ def _run(
     logger.info("Training %s on %s.", name, tables.name)
     ended = "failed"
     try:
-        train(tables.train, tables.watched, callbacks=[run, log_epoch], progress=progress)
+        train(tables.train, tables.valid, callbacks=[run, log_epoch], progress=progress)
         ended = "finished"
     except KeyboardInterrupt:
         ended = "interrupted"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from ._fetching import fetch, find
 from ._items import ItemTable, load_items
 from ._registry import DATASETS, SYNTHETIC, Dataset, get
+from ._sources import MOVABLE, moved
 from ._synthetic import SyntheticTable, synthetic
 from ._tables import Tables, load_table, load_tables
 
 __all__ = [
     "DATASETS",
+    "MOVABLE",
     "SYNTHETIC",
     "Dataset",
     "ItemTable",
@@ -21,5 +23,6 @@ __all__ = [
     "load_items",
     "load_table",
     "load_tables",
+    "moved",
     "synthetic",
 ]
