@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._cache import main as cache
 from ._data import main as data
 from ._predict import main as predict
 from ._train import main as train
 
-__all__ = ["data", "predict", "train"]
+__all__ = ["cache", "data", "predict", "train"]

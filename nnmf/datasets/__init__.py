@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._cached import cached_datasets, clear_datasets
 from ._fetching import fetch, find
 from ._items import ItemTable, load_items
 from ._registry import DATASETS, SYNTHETIC, Dataset, get
@@ -17,6 +18,8 @@ __all__ = [
     "ItemTable",
     "SyntheticTable",
     "Tables",
+    "cached_datasets",
+    "clear_datasets",
     "fetch",
     "find",
     "get",
