@@ -91,7 +91,8 @@ def same(first: Ratings, second: Ratings) -> bool:
 # ---- settings without effect
 
 
-OWN_TEST = "nothing is split, for the test ratings are those of {}; leave it out, or give split or valid_fraction too"
+OWN_TEST = "nothing is split, for the test ratings are those of {}; leave it out, or give valid_fraction too"
+DEFAULT_TEST = OWN_TEST.replace("give", "give split or").format("ml-100k's fold u1")
 TWO = {"train_file": "a.tsv", "test_file": "b.tsv"}
 FILE = {"dataset": "ratings.tsv"}
 QUERY = {"sql": "SELECT 1"}
@@ -119,11 +120,11 @@ QUERY = {"sql": "SELECT 1"}
             for name in ("dataset", "train_file", "test_file", "sql", "fold", "data_dir")
         ],
         # a fold's test table is its own, given or by default
-        ({"split_by": "user"}, "split_by: " + OWN_TEST.format("ml-100k's fold u1")),
-        ({"split_by": "rating"}, "split_by: " + OWN_TEST.format("ml-100k's fold u1")),
-        ({"dataset": "ml-100k", "split_by": "time"}, "split_by: " + OWN_TEST.format("ml-100k's fold u1")),
+        ({"split_by": "user"}, "split_by: " + DEFAULT_TEST),
+        ({"split_by": "rating"}, "split_by: " + DEFAULT_TEST),
+        ({"dataset": "ml-100k", "split_by": "time"}, "split_by: " + DEFAULT_TEST),
         ({"fold": "ua", "split_by": "time"}, "split_by: " + OWN_TEST.format("ml-100k's fold ua")),
-        ({"split_seed": 0}, "split_seed: " + OWN_TEST.format("ml-100k's fold u1")),
+        ({"split_seed": 0}, "split_seed: " + DEFAULT_TEST),
         ({"dataset": "ml-100k", "fold": "u2", "split_seed": 7}, "split_seed: " + OWN_TEST.format("ml-100k's fold u2")),
         ({"fold": "u1", "split": 0.5}, "fold: comes with its own test table, so it does not go with split"),
         ({"fold": "u9"}, r"fold: got 'u9' instead of one of \['u1'"),
@@ -158,7 +159,7 @@ QUERY = {"sql": "SELECT 1"}
             r"data_dir: ratings\.tsv is not looked for in a folder; leave it out, and give whole",
         ),
         ({"dataset": "x.parquet", "delimiter": ","}, r"delimiter: x\.parquet has no delimiter between fields"),
-        ({"dataset": "x.jsonl.gz", "delimiter": ","}, r"delimiter: x\.jsonl\.gz has no delimiter between fields"),
+        ({"dataset": "x.JSONL.gz", "delimiter": ","}, r"delimiter: x\.JSONL\.gz has no delimiter between fields"),
         ({**TWO, "fold": "u1"}, "fold: the test ratings are those of test_file; leave it out, or give the one file"),
         ({**TWO, "split": 0.5}, "split: the test ratings are those of test_file"),
         ({**TWO, "split_by": "user"}, "split_by: " + OWN_TEST.format("test_file")),
@@ -183,7 +184,7 @@ QUERY = {"sql": "SELECT 1"}
 def test_a_setting_without_effect_is_refused(
     file: Path, parts: tuple[Path, Path], settings: dict[str, Any], message: str
 ) -> None:
-    for name in ("x.parquet", "x.jsonl.gz"):
+    for name in ("x.parquet", "x.JSONL.gz"):
         Path(name).touch()
     with pytest.raises(ConfigError, match=f"^{message}") as caught:
         load_tables(DataConfig(**settings))
@@ -208,11 +209,13 @@ def test_a_whole_table_is_not_parted(file: Path, setting: str) -> None:
         {"dataset": "ml-100k", "split": 0.5, "split_by": "user", "split_seed": 1, "on_error": "skip"},
         {"dataset": "ml-100k", "fold": "u1", "data_dir": "data", "duplicates": "mean", "cache": False},
         {"dataset": "ratings.tsv", "delimiter": "\t", "split_by": "time", "valid_fraction": 0.2},
+        {"dataset": "v2.json.tsv", "delimiter": "\t"},
         {"dataset": "synthetic", "split": 0.9, "split_seed": 2, "cache": False},
         {**TWO, "valid_fraction": 0.1, "split_by": "user", "split_seed": 4, "delimiter": "\t"},
     ],
 )
 def test_settings_with_effect_are_taken(published: Path, parts: tuple[Path, Path], settings: dict[str, Any]) -> None:
+    write(Path("v2.json.tsv"), low_rank())
     tables = load_tables(DataConfig(**settings))
     assert (tables.valid is not None) == ("valid_fraction" in settings)
     again = load_tables(tables.config)

@@ -177,8 +177,14 @@ def _refuse(config: DataConfig, without_effect: Mapping[str, str], name: str = "
 
 def _check_delimiter(config: DataConfig) -> None:
     for path in (config.dataset, config.train_file, config.test_file):
-        if config.delimiter is not None and path is not None and _WITHOUT_DELIMITER & set(Path(path).suffixes):
+        if config.delimiter is not None and path is not None and _format(path) in _WITHOUT_DELIMITER:
             raise ConfigError(f"delimiter: {path} has no delimiter between fields; leave it out.")
+
+
+def _format(path: str) -> str:
+    """The ending that tells a file's format, that of its compression left out."""
+    name = Path(path.lower())
+    return name.with_suffix("").suffix if name.suffix in (".gz", ".zst") else name.suffix
 
 
 def _check_split(config: DataConfig, source: Source) -> None:
@@ -186,14 +192,10 @@ def _check_split(config: DataConfig, source: Source) -> None:
     if config.fold is not None and config.split is not None:
         raise ConfigError("fold: comes with its own test table, so it does not go with split; give one of them.")
     if source.test and not config.valid_fraction:
-        _refuse(
-            config,
-            dict.fromkeys(
-                ("split_by", "split_seed"),
-                "nothing is split, for the test ratings are those of {name}; leave it out, or give split or "
-                "valid_fraction too.",
-            ),
-            source.test,
-        )
+        # A split does not go with what was asked for: test ratings of its own.
+        asked = source.kind == "files" or config.fold is not None
+        way_out = "valid_fraction" if asked else "split or valid_fraction"
+        nothing = f"nothing is split, for the test ratings are those of {{name}}; leave it out, or give {way_out} too."
+        _refuse(config, dict.fromkeys(("split_by", "split_seed"), nothing), source.test)
     if config.split_by == "time" and config.split_seed is not None:
         raise ConfigError("split_seed: a split by time draws nothing; leave it out, or give another split_by.")
