@@ -13,6 +13,7 @@ from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
 _DECAY = 0.9
+_ROLES = ("user", "item", "rating", "timestamp")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 # What other packages call the settings.
@@ -144,35 +145,93 @@ class TrainConfig(_Checked):
         return TrainConfig(**values)
 
 
+def columns_of(text: str) -> dict[str, str]:
+    """The columns that a text such as ``user=customer,item=sku,rating=stars`` names.
+
+    Parameters
+    ----------
+    text : str
+        Roles (``user``, ``item``, ``rating`` and, where there is one, ``timestamp``) and columns of the file.
+
+    Returns
+    -------
+    dict of str to str
+        The column of each role.
+
+    Raises
+    ------
+    ConfigError
+        A text that is none of these, an unknown role, one that occurs twice or is missing.
+    """
+    columns: dict[str, str] = {}
+    for part in text.split(","):
+        role, equals, column = (piece.strip() for piece in part.partition("="))
+        if not (role and equals and column):
+            raise ConfigError(f"columns: got {text!r}; give a text such as 'user=customer,item=sku,rating=stars'.")
+        if role not in _ROLES:
+            raise ConfigError(one_of(role, _ROLES, "columns"))
+        if role in columns:
+            raise ConfigError(f"columns: got {text!r}, which names the {role} column twice; name it once.")
+        columns[role] = column
+    if missing := [role for role in _ROLES[:3] if role not in columns]:
+        raise ConfigError(f"columns: got {text!r}, which names no {missing[0]} column; add {missing[0]}=NAME.")
+    return columns
+
+
 @dataclass(frozen=True)
 class DataConfig(_Checked):
-    """Which table to train and test on.
+    """Which tables to train and test on.
 
-    Raises:
-        ConfigError: a value that cannot be used.
+    The ratings come from one place: ``dataset``, ``train_file`` with ``test_file``, or ``sql``. None stands for a
+    setting that was not given; one that was given and has no effect there is refused when the tables are loaded.
+
+    Raises
+    ------
+    ConfigError
+        A value that cannot be used.
     """
 
     dataset: str | None = setting(
         None, "name of a dataset, or a file of ratings; default: ml-100k, or synthetic where it is out of reach"
     )
-    fold: str | None = setting(None, "the dataset's own split: train and test tables of that name, such as u1")
+    train_file: str | None = setting(None, "file of ratings to train on, where the test ratings are in --test-file")
+    test_file: str | None = setting(None, "file of ratings to test on, laid out as --train-file")
+    sql: str | None = setting(
+        None, "query whose columns user, item, rating and perhaps timestamp are the ratings; it may name files"
+    )
+    fold: str | None = setting(
+        None, "the dataset's own split: train and test tables of that name; default: u1 of ml-100k, unless --split"
+    )
     split: float | None = setting(
-        None, "train on this random part of the ratings and test on the rest", above=0, below=1
+        None, "train on this part of the ratings and test on the rest; default: 0.8 without a fold", above=0, below=1
     )
-    split_by: str = setting(
-        "rating", "what a split parts: all ratings, each user's, or by time", choices=("rating", "user", "time")
+    split_by: str | None = setting(
+        None,
+        "what --split and --valid-fraction part: all ratings, each user's, or by time; default: rating",
+        choices=("rating", "user", "time"),
     )
-    split_seed: int = setting(0, "of the split", low=0, high=2**31 - 1)
+    split_seed: int | None = setting(
+        None, "of the draw of --split and --valid-fraction; default: 0", low=0, high=2**31 - 1
+    )
     valid_fraction: float = setting(
         0.0,
-        "hold this part of the training ratings out to choose the epoch by; 0 watches the test table",
+        "hold this part of the training ratings out to choose the epoch by; 0 keeps the last epoch, for the test "
+        "ratings choose nothing",
         low=0,
         below=1,
     )
     data_dir: str | None = setting(None, "folder that holds the dataset's files")
     delimiter: str | None = setting(None, "what stands between two fields of a file; default: found out")
-    on_error: str = setting("raise", "what becomes of a malformed line", choices=("raise", "skip"))
-    duplicates: str = setting("error", "what becomes of a pair rated twice", choices=("error", "last", "mean"))
+    columns: str | None = setting(
+        None,
+        "columns of a file by their names, such as user=customer,item=sku,rating=stars; default: found out",
+        check=columns_of,
+    )
+    on_error: str | None = setting(None, "what becomes of a malformed line; default: raise", choices=("raise", "skip"))
+    duplicates: str | None = setting(
+        None, "what becomes of a pair rated twice; default: error", choices=("error", "last", "mean")
+    )
+    cache: bool = setting(True, "neither take parsed tables from the cache nor keep them there")
 
 
 def _checked(entry: dataclasses.Field[Any], value: Any) -> Any:
@@ -192,6 +251,9 @@ def _checked(entry: dataclasses.Field[Any], value: Any) -> Any:
         ):
             if rule in rules and broken(rules[rule]):
                 raise ConfigError(f"{name}: got {value!r}; give a value {words} {rules[rule]}.")
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}: got {value!r}; give True or False.")
     elif not isinstance(value, str):
         raise ConfigError(f"{name}: got {value!r}; give a text.")
     if "choices" in rules and value not in rules["choices"]:
@@ -202,8 +264,8 @@ def _checked(entry: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def kind_of(entry: dataclasses.Field[Any]) -> type:
-    """int, float or str: what a field's annotation says, ``| None`` apart."""
-    return {"int": int, "float": float}.get(str(entry.type).split(" |")[0], str)
+    """int, float, bool or str: what a field's annotation says, ``| None`` apart."""
+    return {"int": int, "float": float, "bool": bool}.get(str(entry.type).split(" |")[0], str)
 
 
 def from_text(entry: dataclasses.Field[Any], text: str) -> Any:

@@ -57,7 +57,7 @@ def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None
     if isinstance(name, str):
         kind = next((kind for kind in FACTORIZATIONS if name in (kind, _HOMES[kind][1])), None)
         if kind is not None:
-            return model_class(kind)(config, **settings)
+            return model_class(kind)(TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}))
         if ":" not in name:
             from nnmf.networks import NETWORKS
 

@@ -22,8 +22,7 @@ import numpy as np
 from compare_networks import put_between
 
 from nnmf.config import DataConfig
-from nnmf.datasets import _registry as datasets
-from nnmf.datasets._tables import load_tables
+from nnmf.datasets import fetch, load_tables
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
 from nnmf.tables._ratings import Ratings
@@ -55,7 +54,7 @@ def score(kind: str, part: Part, seed: int, settings: dict[str, Any]) -> float:
 
 def search(kind: str, trials: int) -> None:
     """Prints the finalists, the best first. The second half of the trials changes two settings of one of the best so far."""
-    table = Ratings.from_file(datasets.fetch("ml-100k", files=("u1.base",)) / "u1.base", scale=(1.0, 5.0))
+    table = Ratings.from_file(fetch("ml-100k", files=("u1.base",)) / "u1.base", scale=(1.0, 5.0))
     seen, unseen = ([table.split(0.9, seed) for seed in seeds] for seeds in (range(3), range(10, 18)))
     rng, grid = np.random.default_rng(7), GRIDS[kind]
     found: list[tuple[float, dict[str, Any]]] = []

@@ -124,6 +124,12 @@ def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
         (["--network", "deep"], 2, "network: got 'deep' instead of one of"),
         (["--network", "plain", "--hidden-units", "3"], 2, "hidden_units: network 'plain' has no such setting"),
         (["--dataset", "ml-100m"], 2, "dataset: got 'ml-100m' instead of one of ['ml-100k'"),
+        (["--fold", "u1"], 2, "fold: "),
+        (["--data-dir", "."], 2, "ratings.tsv is not looked for in a folder; leave it out, and give whole paths."),
+        (["--split-by", "time", "--split-seed", "0"], 2, "split_seed: a split by time draws nothing; leave it out"),
+        (["--sql", "SELECT 1"], 2, "sql: names ratings, and so does dataset; give one of them."),
+        (["--test-file", "x"], 2, "test_file: comes with train_file"),
+        (["--columns", "user=u"], 2, "columns: got 'user=u', which names no item column; add item=NAME."),
         (["--schedule", "stairs"], 2, "schedule: got 'stairs' instead of one of"),
         (["--fold", "u9"], 2, "fold: "),
         (["--ctx", "gpu(x)"], 2, "ctx: got 'gpu(x)' instead of one of"),
@@ -157,7 +163,7 @@ def test_without_a_reachable_dataset_the_synthetic_one_is_named_everywhere(capsy
         raise DataError("ml-100k: no network; use --dataset synthetic.")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nnmf.datasets._registry.fetch", unreachable)
+    monkeypatch.setattr("nnmf.datasets._fetching.fetch", unreachable)
     code, out, err = run(
         capsys,
         train_main,
@@ -328,6 +334,33 @@ def test_what_may_not_change_when_a_run_is_resumed(file, capsys, tmp_path):
     manifest.write_text(manifest.read_text().replace('"seed": 0', '"seed": 1'))
     code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 6)
     assert code == 1 and "manifest.json: was edited or damaged" in err
+
+
+def test_a_run_goes_on_where_its_files_are_now(file, capsys, tmp_path):
+    """The parsed tables are compared with those of the run, so that no other ratings are taken for them."""
+    base = [train_main, "--model", "svd", "--n-factors", 4]
+    assert run(capsys, *base, "--dataset", file, "--n-epochs", 1, "--output", "run")[0] == 0
+    lines = file.read_text().splitlines(keepends=True)
+    for name, part in (("a.tsv", lines[:1000]), ("b.tsv", lines[1000:])):
+        (tmp_path / name).write_text("".join(part))
+    files = ["--train-file", "a.tsv", "--test-file", "b.tsv"]
+    code, out, err = run(capsys, *base, *files, "--n-epochs", 1, "--output", "parts")
+    assert code == 0 and out.startswith("Dataset a.tsv tested on b.tsv\n"), err
+    (tmp_path / "new").mkdir()
+    for name in (file.name, "a.tsv", "b.tsv"):
+        (tmp_path / name).rename(tmp_path / "new" / name)
+    moved = tmp_path / "new" / file.name
+    code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 2)
+    assert code == 2 and "there is no such file" in err
+    assert run(capsys, train_main, "--resume", "run", "--n-epochs", 2, "--dataset", moved)[0] == 0
+    assert run(capsys, train_main, "--resume", "run", "--n-epochs", 3, "--data-dir", "new")[0] == 0
+    assert run(capsys, train_main, "--resume", "parts", "--n-epochs", 2, "--data-dir", "new")[0] == 0
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+    moved.write_text("".join(lines[1:]))
+    code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 4, "--dataset", moved)
+    assert code == 1 and "is not the table that training began with" in err
+    code, _, err = run(capsys, train_main, "--resume", "run", "--n-epochs", 4, "--split", 0.5)
+    assert code == 2 and "split: cannot change when a run is resumed" in err
 
 
 def test_a_network_whose_module_imports_mxnet(file, tmp_path):

@@ -22,7 +22,8 @@ import pytest
 
 from nnmf.errors import DataError
 from nnmf.files import _download
-from nnmf.files._download import check_digest, download, unpack
+from nnmf.files._download import check_digest, download, unreachable
+from nnmf.files._unpack import unpack
 
 BODY = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -78,6 +79,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             with contextlib.suppress(OSError):
                 self.wfile.write(body[: state.cut.pop(0) if state.cut else None])
             self.close_connection = True
+
+        do_HEAD = do_GET  # the body is thrown away
 
         def log_message(self, *args: object) -> None:
             pass
@@ -260,6 +263,30 @@ def test_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Monke
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
         with pytest.raises(DataError, match=r"cannot be reached \(timed out\)"):
             download(url, tmp_path / "a", progress=quiet, tries=1)
+
+
+def test_whether_a_server_answers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    server.statuses = [404]
+    assert unreachable(server.url) is None
+    assert re.fullmatch(
+        r"http://127\.0\.0\.1:1/x cannot be reached \(Connection refused\)", unreachable("http://127.0.0.1:1/x") or ""
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"
+        assert (unreachable(url, 0.2) or "").startswith(f"{url} cannot be reached (")
+    looked_up = threading.Event()
+
+    def hang(*_: object, **__: object) -> None:
+        looked_up.wait(60)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    assert (
+        unreachable("http://nowhere.test/x", 0.2) == "http://nowhere.test/x cannot be reached (no answer within 0.2 s)"
+    )
+    looked_up.set()
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/x"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf.datasets import _registry as datasets
+from nnmf import datasets
 from nnmf.datasets._items import ItemTable, load_items
 from nnmf.errors import ConfigError, DataError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import asdict
 
@@ -9,14 +10,30 @@ from nnmf.config import DataConfig
 
 from ._flags import Parser, add_flags, read_flags, run_command, start_logging
 
+_FLAGS = ("sql", "data_dir", "delimiter", "columns", "on_error", "duplicates", "cache")
+
 
 def main(argv: list[str] | None = None) -> None:
-    """The command ``python -m nnmf.data``; ``argv`` defaults to the command line's."""
+    """The command ``python -m nnmf.data``.
+
+    Parameters
+    ----------
+    argv : list of str, default=None
+        Its arguments; None takes the command line's.
+    """
     parser = Parser(prog="python -m nnmf.data", description="Print the statistics of a table of ratings.")
-    parser.add_argument("dataset", metavar="NAME_OR_FILE", help="a dataset's name, synthetic, or a file of ratings")
-    add_flags(parser, DataConfig, "data", only=("data_dir", "delimiter", "on_error", "duplicates"))
+    parser.add_argument(
+        "dataset",
+        metavar="NAME_OR_FILE",
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help="a dataset's name, synthetic, or a file of ratings; left out with --sql",
+    )
+    add_flags(parser, DataConfig, "data", only=_FLAGS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args(argv)
+    if not {"dataset", "sql"} & set(vars(arguments)):
+        parser.error("give NAME_OR_FILE, or a query with --sql")
 
     def command() -> None:
         start_logging()

@@ -8,14 +8,15 @@ import dataclasses
 import errno
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from nnmf.config import DataConfig, TrainConfig, from_text
+from nnmf.config import DataConfig, TrainConfig, from_text, kind_of
 from nnmf.errors import NnmfError
+
+from . import Terminated
 
 _Config = TypeVar("_Config", DataConfig, TrainConfig)
 _INTERRUPTED, _TERMINATED = 130, 143  # what shells report of a process that Ctrl-C, or SIGTERM, ended
@@ -40,6 +41,15 @@ def add_flags(parser: argparse.ArgumentParser, config: type, title: str, only: I
         if only is not None and entry.name not in only:
             continue
         rules = entry.metadata
+        if kind_of(entry) is bool:  # on, unless the flag turns it off
+            group.add_argument(
+                "--no-" + entry.name.replace("_", "-"),
+                dest=entry.name,
+                action="store_false",
+                default=argparse.SUPPRESS,
+                help=rules["help"],
+            )
+            continue
         default = "" if entry.default is None else f" (default: {entry.default})"
         # The config itself checks and converts the text, in the words that a notebook's user reads too.
         group.add_argument(
@@ -98,30 +108,14 @@ def _complete_streams() -> None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, by which batch systems end a job: Ctrl-C's twin."""
-
-
-def _terminate(*_: Any) -> NoReturn:
-    raise Terminated("terminated")
-
-
 def run_command(prog: str, command: Callable[[], Any]) -> NoReturn:
     """Run a command and exit: 0 when it is done, the error's code with one sentence when it fails."""
     _complete_streams()
-    with contextlib.suppress(ValueError):  # outside the main thread nobody is sent signals
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        try:
-            command()
-            if sys.stdout is not None:
-                sys.stdout.flush()
-            code, line = 0, ""
-        finally:
-            # What comes is the end, whatever else is sent.
-            with contextlib.suppress(ValueError):
-                for number in (signal.SIGINT, signal.SIGTERM):
-                    signal.signal(number, signal.SIG_IGN)
+        command()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        code, line = 0, ""
     except NnmfError as error:
         code, line = error.exit_code, f"error: {error}"
     except MemoryError:

@@ -29,7 +29,7 @@ _DEFAULT_NETWORK = "one_layer_mlp"
 _RANKING_METRICS = ("ndcg@10", "recall@10", "coverage@10")
 # What may differ between a run and its resumption: how long, on what, and where its table lies now.
 _OF_TRAINING = ("n_epochs", "patience", "ctx", "n_threads")
-_OF_DATA = ("data_dir", "dataset")
+_OF_DATA = ("dataset", "data_dir", "train_file", "test_file")
 _RESUMABLE = (*_OF_TRAINING, *_OF_DATA)
 _RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
 
@@ -109,7 +109,7 @@ def _train(arguments: Any) -> None:
     if tables.statistics:
         logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
-    data = {**data_config.to_dict(), "dataset": tables.dataset}
+    data = tables.config.to_dict()
     root = Path(arguments.output) if arguments.output else default_folder(names[0] if len(names) == 1 else "all")
     summaries = []
     with contextlib.ExitStack() as stack:
@@ -194,7 +194,7 @@ def _metrics(arguments: Any, config: TrainConfig) -> list[str]:
 
 def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
     """Go on with the run of a folder."""
-    from nnmf.datasets import load_tables
+    from nnmf.datasets import load_tables, moved
 
     from ._report import describe, table
 
@@ -214,14 +214,16 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
             raise ConfigError(
                 f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs."
             )
-        data = {**run.settings["data"], **{name: getattr(arguments, name) for name in _OF_DATA if name in given}}
+        places = {name: getattr(arguments, name) for name in _OF_DATA if name in given}
+        data_config = moved(DataConfig.from_dict(run.settings["data"]), places)
         if "n_epochs" in given and model.config.schedule in ("linear", "cosine"):
             logger.warning(
                 "The %s schedule is laid over %d epochs now, so this is not what one run of them would have been.",
                 model.config.schedule,
                 model.config.n_epochs,
             )
-        tables = load_tables(DataConfig.from_dict(data))
+        tables = load_tables(data_config)
+        run.settings["data"] = tables.config.to_dict()
         logger.info("%s", describe(tables))
         logger.info("Going on after epoch %d.", len(model.history))
         if model.config.negatives and not metrics:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nnmf.config import DataConfig
-from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.config import DataConfig, columns_of
+from nnmf.errors import DataError
 from nnmf.tables import Ratings, Statistics, statistics
 
+from . import _fetching as fetching
 from . import _registry as registry
+from ._registry import Dataset
+from ._sources import DEFAULT_DATASET, Source, source_of
 
 logger = logging.getLogger("nnmf")
 
-_DEFAULT_DATASET, _DEFAULT_FOLD = "ml-100k", "u1"
 _DEFAULT_SPLIT = 0.8
 
 
@@ -24,17 +26,25 @@ _DEFAULT_SPLIT = 0.8
 class Tables:
     """The tables of a run.
 
-    Attributes:
-        dataset: the dataset's name, or the file.
-        name: the dataset and how it was split: what every line, file and report calls it.
-        statistics: of the table before it was split; None for a dataset's own fold.
-        train: training ratings.
-        valid: ratings to choose the epoch by, or None: the last epoch counts.
-        test: test ratings, mapped through the training table's ids.
-        best_rmse: the RMSE that knowing the truth would reach, where it is known (the synthetic table's noise).
+    Attributes
+    ----------
+    config : DataConfig
+        What gives these tables again, from any folder: its dataset is named and its paths are whole.
+    name : str
+        The dataset and how it was split: what every line, file and report calls it.
+    statistics : Statistics or None
+        Of the table before it was split; None where the test ratings came in a file of their own.
+    train : Ratings
+    valid : Ratings or None
+        Held out of the training ratings to choose the epoch by; None without ``valid_fraction``. The test ratings
+        choose nothing.
+    test : Ratings
+        Mapped through the training table's ids.
+    best_rmse : float or None
+        The RMSE that knowing the truth would reach, where it is known (the synthetic table's noise).
     """
 
-    dataset: str
+    config: DataConfig
     name: str
     statistics: Statistics | None
     train: Ratings
@@ -44,43 +54,30 @@ class Tables:
 
 
 def load_table(config: DataConfig) -> tuple[Ratings, float | None]:
-    """The whole table of a config's dataset or file, and its known best RMSE.
+    """The whole table of a config's dataset, file or query.
 
-    Raises:
-        ConfigError: an unknown dataset; DataError: a table that cannot be had or read.
+    Parameters
+    ----------
+    config : DataConfig
+
+    Returns
+    -------
+    ratings : Ratings
+    best_rmse : float or None
+        Its known best RMSE.
+
+    Raises
+    ------
+    ConfigError
+        An unknown dataset, or a setting that has no effect here.
+    DataError
+        A table that cannot be had or read, or is not the dataset it is named after.
     """
-    name = _dataset(config)
-    options: dict[str, Any] = {"on_error": config.on_error, "duplicates": config.duplicates}
-    if name == registry.SYNTHETIC:
-        from ._synthetic import synthetic
-
-        drawn = synthetic()
-        return (
-            Ratings.from_arrays(
-                drawn.user_ids, drawn.item_ids, drawn.rating, drawn.timestamp, name=registry.SYNTHETIC, scale=(1.0, 5.0)
-            ),
-            drawn.noise_rmse,
-        )
-    if name in registry.DATASETS:
-        dataset = registry.DATASETS[name]
-        path = registry.fetch(name, config.data_dir) / dataset.ratings_file
-        return (
-            Ratings.from_file(
-                path,
-                delimiter=dataset.delimiter,
-                header=dataset.header,
-                name=name,
-                scale=dataset.rating_scale,
-                **options,
-            ),
-            None,
-        )
-    path = Path(name)
-    if not path.exists():
-        raise ConfigError(
-            one_of(name, [*registry.DATASETS, registry.SYNTHETIC], "dataset") + ", and there is no such file."
-        )
-    return Ratings.from_file(path, delimiter=config.delimiter, **options), None
+    source = source_of(config, whole=True)
+    if source.kind == "published" and config.dataset is None:
+        config = _reachable(config, source)
+        source = source_of(config, whole=True)
+    return _whole(config, source)
 
 
 def load_tables(config: DataConfig) -> Tables:
@@ -88,83 +85,138 @@ def load_tables(config: DataConfig) -> Tables:
 
     Without ``fold`` and ``split``, ml-100k is taken at its fold u1 and any other table at a split of 0.8.
 
-    Raises:
-        ConfigError, DataError: as `load_table`; a fold that the dataset has not.
+    Parameters
+    ----------
+    config : DataConfig
+
+    Returns
+    -------
+    Tables
+
+    Raises
+    ------
+    ConfigError
+        As `load_table`; a fold that the dataset does not have.
+    DataError
+        As `load_table`.
     """
-    name = _dataset(config)
-    fold = config.fold
-    if fold is not None and (config.split is not None or config.split_by != "rating"):
-        raise ConfigError("fold: comes with its own test table, so it does not go with split; give one of them.")
-    if fold is None and config.split is None and name == _DEFAULT_DATASET:
-        fold = _DEFAULT_FOLD
+    source = source_of(config)
+    if source.kind == "published" and config.dataset is None:
+        config = _reachable(config, source)
+        source = source_of(config)
     best_rmse, found = None, None
-    if fold is not None:
-        train, test = _load_fold(name, fold, config)
-        label = f"{name}/{fold}"
+    if source.kind == "files":
+        train, test = _load_files(config)
+        label = f"{train.name} tested on {test.name}"
+    elif source.fold is not None:
+        train, test = _load_fold(source.name, source.fold, config)
+        label = f"{source.name}/{source.fold}"
     else:
-        whole, best_rmse = load_table(DataConfig(**{**config.to_dict(), "dataset": name}))
+        whole, best_rmse = _whole(config, source)
         fraction = config.split or _DEFAULT_SPLIT
         train, test = _split(whole, fraction, config)
-        by = "" if config.split_by == "rating" else f" by {config.split_by}"
+        by = "" if config.split_by in (None, "rating") else f" by {config.split_by}"
         found = statistics(whole)
         label = f"{whole.name} {fraction:g}/{1 - fraction:.3g}{by}"
     valid = None
     if config.valid_fraction:
         train, valid = _split(train, 1 - config.valid_fraction, config)
         test = test.mapped(train)
-    if name not in (*registry.DATASETS, registry.SYNTHETIC):
-        name = str(Path(name).resolve())  # so that a run can be resumed from anywhere
-    return Tables(name, label, found, train, valid, test, best_rmse)
+    return Tables(_anywhere(config, source), label, found, train, valid, test, best_rmse)
 
 
-def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings, Ratings]:
-    if config.split_by == "time":
-        return table.split_by_time(fraction)
-    if config.split_by == "user":
-        return table.split_by_user(fraction, config.split_seed)
-    return table.split(fraction, config.split_seed)
+def _options(config: DataConfig) -> dict[str, Any]:
+    """What every table of a config is read with."""
+    return {
+        "on_error": config.on_error or "raise",
+        "duplicates": config.duplicates or "error",
+        "cache": config.cache,
+    }
+
+
+def _file_options(config: DataConfig) -> dict[str, Any]:
+    """What a file of the user's own is read with."""
+    columns = None if config.columns is None else columns_of(config.columns)
+    return {**_options(config), "delimiter": config.delimiter, "columns": columns}
+
+
+def _whole(config: DataConfig, source: Source) -> tuple[Ratings, float | None]:
+    if source.kind == "synthetic":
+        from ._synthetic import synthetic
+
+        drawn = synthetic()
+        columns = drawn.user_ids, drawn.item_ids, drawn.rating, drawn.timestamp
+        return Ratings.from_arrays(*columns, name=source.name, scale=(1.0, 5.0)), drawn.noise_rmse
+    if source.kind == "sql":
+        return Ratings.from_sql(config.sql, duplicates=config.duplicates or "error"), None
+    if source.kind == "published":
+        dataset = registry.get(source.name)
+        folder = fetching.fetch(source.name, config.data_dir)
+        return _published(dataset, folder / dataset.ratings_file, config, name=source.name), None
+    return Ratings.from_file(source.name, **_file_options(config)), None
+
+
+def _published(dataset: Dataset, path: Path, config: DataConfig, name: str, like: Ratings | None = None) -> Ratings:
+    """The ratings of a file of a dataset, as many as were published."""
+    table = Ratings.from_file(
+        path,
+        delimiter=dataset.delimiter,
+        header=dataset.header,
+        scale=dataset.rating_scale,
+        name=name,
+        like=like,
+        **_options(config),
+    )
+    fetching.check_count(dataset, path, len(table))
+    return table
 
 
 def _load_fold(name: str, fold: str, config: DataConfig) -> tuple[Ratings, Ratings]:
-    if name not in registry.DATASETS:
-        raise ConfigError(f"fold: {name} has no folds of its own; use split.")
-    dataset = registry.DATASETS[name]
+    dataset = registry.get(name)
     files = dataset.files(fold)
-    folder = registry.fetch(name, config.data_dir, files=files)
-    tables: list[Ratings] = []
-    for file in files:
-        tables.append(
-            Ratings.from_file(
-                folder / file,
-                delimiter=dataset.delimiter,
-                header=False,
-                name=f"{name}/{file}",
-                scale=dataset.rating_scale,
-                on_error=config.on_error,
-                duplicates=config.duplicates,
-                like=tables[0] if tables else None,
-            )
-        )
-    return tables[0], tables[1]
+    folder = fetching.fetch(name, config.data_dir, files=files)
+    train = _published(dataset, folder / files[0], config, f"{name}/{files[0]}")
+    return train, _published(dataset, folder / files[1], config, f"{name}/{files[1]}", like=train)
 
 
-def _dataset(config: DataConfig) -> str:
-    if config.dataset is not None and not config.dataset.strip():
-        raise ConfigError("dataset: got an empty name; give a dataset or a file, or leave it out.")
-    return config.dataset or _reachable_default(config)
+def _load_files(config: DataConfig) -> tuple[Ratings, Ratings]:
+    options = _file_options(config)
+    train = Ratings.from_file(str(config.train_file), **options)
+    return train, Ratings.from_file(str(config.test_file), like=train, **options)
 
 
-def _reachable_default(config: DataConfig) -> str:
-    """ml-100k, or the synthetic table where ml-100k is out of reach and nothing that was asked for names it."""
+def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings, Ratings]:
+    seed = config.split_seed or 0
+    if config.split_by == "time":
+        return table.split_by_time(fraction)
+    if config.split_by == "user":
+        return table.split_by_user(fraction, seed)
+    return table.split(fraction, seed)
+
+
+def _anywhere(config: DataConfig, source: Source) -> DataConfig:
+    """The config with whole paths, so that a run can be resumed from any folder."""
+    names = ["data_dir", "train_file", "test_file", *(["dataset"] if source.kind == "file" else [])]
+    paths = {name: str(Path(path).resolve()) for name in names if (path := getattr(config, name)) is not None}
+    return DataConfig.from_dict({**config.to_dict(), **paths})
+
+
+def _reachable(config: DataConfig, source: Source) -> DataConfig:
+    """The config with a name for the default dataset: ml-100k, or the synthetic table where that is out of reach.
+
+    Nothing is put in the place of ml-100k where a setting names it: a fold, or a folder that holds it.
+    """
+    named = config.data_dir is not None or config.fold is not None
     try:
-        fold = config.fold or (None if config.split else _DEFAULT_FOLD)
-        registry.fetch(_DEFAULT_DATASET, config.data_dir, files=registry.DATASETS[_DEFAULT_DATASET].files(fold))
+        files = registry.get(source.name).files(source.fold)
+        fetching.fetch(source.name, config.data_dir, files=files, patient=named)
     except DataError as error:
-        if config.data_dir is not None or config.fold is not None:
+        if named:
             raise
         logger.warning("%s", error)
         if place := os.environ.get("NNMF_DATA"):
-            logger.warning("$NNMF_DATA is %s, where no %s was found.", place, _DEFAULT_DATASET)
+            logger.warning("$NNMF_DATA is %s, where no %s was found.", place, DEFAULT_DATASET)
         logger.warning("Taking the embedded SYNTHETIC table of the same shape instead.")
-        return registry.SYNTHETIC
-    return _DEFAULT_DATASET
+        # How lines are read says nothing about a table that is drawn.
+        return replace(config, dataset=registry.SYNTHETIC, on_error=None, duplicates=None)
+    return replace(config, dataset=DEFAULT_DATASET)

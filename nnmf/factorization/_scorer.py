@@ -110,9 +110,16 @@ class FactorScorer(Scorer):
 
     def export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
         root, unit = np.float32(math.sqrt(self.unit)), np.float32(self.unit)
-        factors = [table[:, : self.n_factors] * root for table in self._factors.values()]
-        biases = [bias * unit for bias in self._biases.values()]
-        export_factors_onnx(*factors, *biases, self.mean * self.unit, path, ids=ids, metadata=metadata)
+        export_factors_onnx(
+            self._factors["user"][:, : self.n_factors] * root,
+            self._factors["item"][:, : self.n_factors] * root,
+            self._biases["user"] * unit,
+            self._biases["item"] * unit,
+            self.mean * self.unit,
+            path,
+            ids=ids,
+            metadata=metadata,
+        )
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

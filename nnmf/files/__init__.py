@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ._atomic import Writer, cannot_write, sweep, write_arrays, write_file, write_text
-from ._download import Progress, check_digest, download, unpack
+from ._download import Progress, check_digest, download, unreachable
 from ._folders import OWN, clear, commit, peek, read_manifest, stored, strangers
 from ._lock import Claim, lock
 from ._places import cache_dir
+from ._unpack import unpack
 
 __all__ = [
     "OWN",
@@ -26,6 +27,7 @@ __all__ = [
     "strangers",
     "sweep",
     "unpack",
+    "unreachable",
     "write_arrays",
     "write_file",
     "write_text",

@@ -1,4 +1,4 @@
-"""Getting archives: a resumable, verified download, careful unpacking, and a lock between processes."""
+"""Getting files from a server: whether it answers, and a download that is verified and can be continued."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import contextlib
 import errno
 import hashlib
 import logging
-import lzma
 import os
 import re
-import shutil
-import stat
 import sys
-import tempfile
+import threading
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnmf.errors import DataError
@@ -28,7 +23,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, "int | None"], None]
 
 TIMEOUT = (10.0, 30.0)  # seconds to connect, and between two pieces of the body
-MAX_UNPACKED_BYTES = 4 << 30  # ml-25m, the largest set, unpacks to less than 1 GiB
 _CHUNK = 1 << 16  # what is lost, at most, when a connection breaks
 
 log = logging.getLogger(__name__)
@@ -80,7 +74,7 @@ def download(
 
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    with _disk(path.parent):
+    with disk(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     report = _Display(path.name) if progress is None else progress
     with contextlib.ExitStack() as stack:
@@ -98,10 +92,41 @@ def download(
                 pause = backoff * 2 ** (attempt - 1)
                 log.info("%s; next try in %g s", failure, pause)
                 time.sleep(pause)
-    with _disk(path):
+    with disk(path):
         part.replace(path)
     _validator(part).unlink(missing_ok=True)
     return path
+
+
+def unreachable(url: str, seconds: float = 5.0) -> str | None:
+    """Why the server of ``url`` cannot be reached within some seconds in all, or None if it answers, whatever it says.
+
+    Parameters
+    ----------
+    url : str
+    seconds : float, default=5.0
+        For everything: looking the name up, which no timeout of a connection bounds, proxies, and the first answer.
+
+    Returns
+    -------
+    str or None
+        A clause for a sentence, with the url.
+    """
+    reasons: list[str | None] = []
+
+    def ask() -> None:
+        import requests
+
+        try:
+            requests.head(url, timeout=seconds, allow_redirects=False).close()
+            reasons.append(None)
+        except requests.RequestException as error:
+            reasons.append(str(_failure(error, f"{url} cannot be reached")))
+
+    asking = threading.Thread(target=ask, daemon=True)  # one that hangs in a look-up ends with the process
+    asking.start()
+    asking.join(seconds)
+    return reasons[0] if reasons else f"{url} cannot be reached (no answer within {seconds:g} s)"
 
 
 def _transfer(
@@ -112,7 +137,7 @@ def _transfer(
 
     sha256, md5 = digests
     headers = {"Accept-Encoding": "identity"}
-    with _disk(part):
+    with disk(part):
         have = part.stat().st_size if part.exists() else 0
         tag = _validator(part).read_text("utf-8") if _validator(part).exists() else ""
         if have and not (sha256 or md5 or tag):
@@ -125,7 +150,7 @@ def _transfer(
         with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
             have, total = _place(response, url, part, have)
             digest = hashlib.sha256() if sha256 else hashlib.md5(usedforsecurity=False)
-            with _disk(part), part.open("ab") as file:
+            with disk(part), part.open("ab") as file:
                 _hash(part, digest)
                 done = have
                 progress(done, total)
@@ -152,7 +177,7 @@ def _place(response: requests.Response, url: str, part: Path, have: int) -> tupl
     status, content_range = response.status_code, response.headers.get("Content-Range", "")
     if status == 200:
         length, etag = response.headers.get("Content-Length", ""), response.headers.get("ETag", "")
-        with _disk(part):
+        with disk(part):
             _discard(part)
             if etag.startswith('"'):  # a weak one, W/"...", cannot guard a continuation
                 _validator(part).write_text(etag, "utf-8")
@@ -210,7 +235,7 @@ def _discard(part: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk(path: Path, verb: str = "written") -> Iterator[None]:
+def disk(path: Path, verb: str = "written") -> Iterator[None]:
     """Turn errors of the file system into one sentence; a full disk also removes the partial file at ``path``."""
     try:
         yield
@@ -262,77 +287,6 @@ class _Display:
             sys.stderr.write("\n")
 
 
-def unpack(
-    archive: str | os.PathLike[str],
-    members: Sequence[str],
-    folder: str | os.PathLike[str],
-    *,
-    max_bytes: int = MAX_UNPACKED_BYTES,
-) -> Path:
-    """Unpack the wanted members of a zip archive, flat, into ``folder``, which is made; returns it.
-
-    A member is wanted if its name below the archive's one top folder (or at its top) is in ``members``. All of them
-    are first unpacked, with their CRCs checked, into a temporary folder beside ``folder``, then renamed.
-
-    Raises
-    ------
-    DataError
-        One sentence, with the path: damaged or encrypted archive, a missing member, any entry with an absolute name
-        or ``..``, a wanted one that is no plain file, more than ``max_bytes`` (default 4 GiB) declared, full disk,
-        no permission. Nothing half-written stays.
-    """
-    archive, folder = Path(archive), Path(folder)
-    with _disk(archive, "read"):
-        file = archive.open("rb")
-    with file, contextlib.ExitStack() as stack:
-        stack.enter_context(_disk(folder))
-        try:
-            opened = stack.enter_context(zipfile.ZipFile(file))
-            wanted = _wanted(opened, archive, members, max_bytes)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            outer = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            stack.callback(shutil.rmtree, outer, ignore_errors=True)
-            temporary = outer / folder.name  # unlike mkdtemp's, with the permissions the user's umask asks for
-            temporary.mkdir()
-            for name, info in wanted.items():
-                with opened.open(info) as source, (temporary / name).open("xb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, UnicodeError) as error:
-            raise DataError(f"{archive} is damaged or no zip archive that can be read ({error})") from error
-        if folder.exists():
-            for name in wanted:
-                (temporary / name).replace(folder / name)
-        else:
-            temporary.rename(folder)
-    return folder
-
-
-def _wanted(
-    opened: zipfile.ZipFile, archive: Path, members: Sequence[str], max_bytes: int
-) -> dict[str, zipfile.ZipInfo]:
-    """The entry of each wanted member, or a DataError about the first thing in the archive that cannot be trusted."""
-    found: dict[str, zipfile.ZipInfo] = {}
-    for info in opened.infolist():
-        name = info.filename.replace("\\", "/")
-        parts = PurePosixPath(name).parts
-        if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", name):
-            raise DataError(f"{archive} is refused because its member {info.filename!r} points outside the folder")
-        if not 1 <= len(parts) <= 2 or parts[-1] not in members:
-            continue
-        kind = stat.S_IFMT(info.external_attr >> 16)
-        if info.is_dir() or kind not in (0, stat.S_IFREG):
-            raise DataError(f"{archive} is refused because its member {info.filename!r} is no plain file")
-        if parts[-1] in found:
-            raise DataError(f"{archive} is refused because it holds {parts[-1]} twice")
-        found[parts[-1]] = info
-    if missing := [name for name in members if name not in found]:
-        raise DataError(f"{archive} does not hold {', '.join(missing)}")
-    declared = sum(info.file_size for info in found.values())
-    if declared > max_bytes:
-        raise DataError(f"{archive} is refused because it would unpack to {declared} bytes, more than {max_bytes}")
-    return found
-
-
 def check_digest(path: str | os.PathLike[str], *, sha256: str | None = None, md5: str | None = None) -> None:
     """Raise a DataError that names ``path`` unless it has the SHA-256 (if given, else the MD5; neither: no check)."""
     expected = sha256 or md5
@@ -340,7 +294,7 @@ def check_digest(path: str | os.PathLike[str], *, sha256: str | None = None, md5
         return
     path = Path(path)
     digest = hashlib.sha256() if sha256 else hashlib.md5(usedforsecurity=False)
-    with _disk(path, "read"):
+    with disk(path, "read"):
         _hash(path, digest)
     if digest.hexdigest() != expected.lower():
         raise DataError(f"{path} has the {digest.name.upper()} {digest.hexdigest()} instead of {expected.lower()}")

@@ -10,14 +10,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from nnmf.errors import DataError
 
-try:
+fcntl: Any = None  # Windows: without file locks, nothing is held
+with contextlib.suppress(ImportError):
     import fcntl
-except ImportError:  # Windows: without file locks, nothing is held
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class Answers:
         Where a list has no more items, -1 and NaN stand.
         """
         user = self.catalogue.known("user", as_index(user, "user", len(self.catalogue.users)))
-        options = {"allowed": allowed, "excluded": excluded, "item_order": self._item_order}
+        options: dict[str, Any] = {"allowed": allowed, "excluded": excluded, "item_order": self._item_order}
         item, score = np.full((len(user), n), UNKNOWN, np.int32), np.full((len(user), n), np.nan, np.float32)
         known = np.flatnonzero(user != UNKNOWN)
         seen = self.catalogue.seen

@@ -49,7 +49,7 @@ def read_params(file: IO[bytes]) -> dict[str, np.ndarray]:
     header, _, n_arrays = _unpack(file, "<QQQ")
     if header != _HEADER:
         raise ValueError("is no parameter file of MXNet")
-    arrays = []
+    arrays: list[np.ndarray] = []
     while len(arrays) < n_arrays:
         magic, storage, n_axes = _unpack(file, "<Iii")
         if magic not in (_MAGIC_V2, _MAGIC_V3) or storage != _DENSE or not 0 <= n_axes <= _MOST_AXES:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.files import Claim, cannot_write, peek, strangers, sweep, write_text
+from nnmf.files import Claim, cannot_write, peek, sweep, write_text
 from nnmf.training import EpochResult
 
 from ._models import LOCK, as_folder, is_free, write
@@ -147,7 +147,8 @@ class RunFolder:
             raise cannot_write(self.path / _METRICS, error) from None
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary."""
+        """Write the summary, and the settings as they are by then."""
+        self._write_json(_CONFIG, self.settings)
         self._write_json(_SUMMARY, summary)
 
     def close(self) -> None:

@@ -151,4 +151,4 @@ def uninterrupted() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
     if caught:
-        before[caught[0][0]](*caught[0])  # type: ignore[operator] # those that are not callable were left alone
+        before[caught[0][0]](*caught[0])  # type: ignore[operator, misc] # those that are not callable were left alone
