@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nnmf.models import Tick
 from nnmf.tables import Ratings
 
-from . import _blocks, _kernels
+from . import _kernels
 from ._model import Factorization
+from ._schedule import Schedule, UserSchedule
 
 
 class FunkSVD(Factorization):
@@ -23,10 +25,11 @@ class FunkSVD(Factorization):
 
     Update, at each rating, both from the old values, with e = r - r_ui::
 
-        p_u <- p_u + learning_rate * (e * q_i - l2_u * p_u)
-        q_i <- q_i + learning_rate * (e * p_u - l2_i * q_i)
+        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * p_u)
+        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * q_i)
 
-    Initial factors are normal about ``sqrt(mean rating / n_factors)``, so that the first predictions are the mean rating.
+    with `unit` the spread of the ratings over that of 1 to 5 stars, 1.125, so that any scale is trained alike. Initial factors are
+    normal about ``sqrt(mean rating / n_factors)``, with standard deviation ``init_std * sqrt(unit)``, so that the first predictions are the mean rating.
 
     Cold start: the mean rating of the known side, else of all.
 
@@ -47,6 +50,7 @@ class FunkSVD(Factorization):
     """
 
     kind = "funk_svd"
+    _kernel = staticmethod(_kernels.train_funk)
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 64,
         "n_epochs": 40,
@@ -60,12 +64,11 @@ class FunkSVD(Factorization):
     def _centre(self, name: str) -> float:
         if not self.config.init_std:
             return 0.0
-        centre = math.sqrt(abs(self.global_mean) / self.unit / self.n_factors)
+        centre = math.sqrt(abs(self.global_mean) / self.n_factors)
         return math.copysign(centre, self.global_mean) if name == "item_factors" else centre
 
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        tables = (self.parameters["user_factors"], self.parameters["item_factors"])
-        return self._run_blocks(_kernels.train_funk, rng, *tables, learning_rate, *self._l2)
+    def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
+        return *(self.parameters[name] for name in self.tables), learning_rate, self.unit, *self._l2
 
 
 class SVD(Factorization):
@@ -80,10 +83,11 @@ class SVD(Factorization):
     Update, at each rating, from the old values, with e = r - r_ui::
 
         b_u <- b_u + learning_rate * (e - bias_l2 * l2_u * b_u)        b_i likewise
-        p_u <- p_u + learning_rate * (e * q_i - l2_u * p_u)
-        q_i <- q_i + learning_rate * (e * p_u - l2_i * q_i)
+        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * p_u)
+        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * q_i)
 
-    Initial biases are zero, initial factors normal with standard deviation ``init_std``.
+    with `unit` as in `FunkSVD`. Initial biases are zero, initial factors normal with standard deviation
+    ``init_std * sqrt(unit)``.
 
     Cold start: an unknown item is answered with ``mu + b_u``, an unknown user with ``mu + b_i``, both with mu.
 
@@ -109,6 +113,7 @@ class SVD(Factorization):
     """
 
     kind = "svd"
+    _kernel = staticmethod(_kernels.train_svd)
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 64,
         "n_epochs": 30,
@@ -133,7 +138,7 @@ class SVD(Factorization):
     def _bias(self, name: str) -> np.ndarray:
         self.check_trained()
         bias: np.ndarray = self.parameters[name]
-        return bias if self.unit == 1 else bias * np.float32(self.unit)
+        return bias
 
     def _initialise(self, train: Ratings, rng: np.random.Generator) -> None:
         super()._initialise(train, rng)
@@ -141,21 +146,16 @@ class SVD(Factorization):
         self.parameters["item_bias"] = np.zeros(train.n_items, np.float32)
 
     def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
-        names = ("user_bias", "item_bias")
-        biases = (self.parameters[name] for name in names)
-        return *biases, self.global_mean / self.unit, learning_rate, *self._l2, self.config.bias_l2
-
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        tables = (self.parameters["user_factors"], self.parameters["item_factors"])
-        return self._run_blocks(_kernels.train_svd, rng, *tables, *self._arguments(learning_rate))
+        tables = (self.parameters[name] for name in (*self.tables, "user_bias", "item_bias"))
+        return *tables, self.global_mean, learning_rate, self.unit, *self._l2, self.config.bias_l2
 
     def _linear(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
         biases = self.parameters["user_bias"], self.parameters["item_bias"]
-        return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean / self.unit
+        return self._user_vectors(), self.parameters["item_factors"], *biases, self.global_mean
 
     def _means(self) -> tuple[np.ndarray, np.ndarray]:
-        mean, unit = np.float32(self.global_mean), np.float32(self.unit)
-        return mean + unit * self.parameters["user_bias"], mean + unit * self.parameters["item_bias"]
+        mean = np.float32(self.global_mean)
+        return mean + self.parameters["user_bias"], mean + self.parameters["item_bias"]
 
 
 class SVDpp(SVD):
@@ -166,7 +166,7 @@ class SVDpp(SVD):
 
     Objective and updates: as `SVD` with x_u in place of p_u for q_i, p_u's update unchanged, and for every j in N(u)::
 
-        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i - l2_u * y_j)
+        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i / unit - l2_u * y_j)
 
     The updates of all y_j at every rating are carried out exactly, at the cost of one (see `_kernels.train_svdpp`); users are
     visited one after another in random order, on one thread.
@@ -183,6 +183,7 @@ class SVDpp(SVD):
     """
 
     kind = "svdpp"
+    _kernel = staticmethod(_kernels.train_svdpp)
     tables: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors", "implicit_factors")
 
     @property
@@ -194,22 +195,15 @@ class SVDpp(SVD):
         super()._initialise(train, rng)
         self.parameters["implicit_factors"] = self._draw(train.n_items, 0.0, rng)
 
-    def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
-        every_user = np.arange(train.n_users + 1, dtype=np.int32)
-        all_items = np.array([0, train.n_items], np.int32)
-        _, *self._columns, self._starts = _blocks.lay_out(
-            train.user, train.item, self._in_units(train.rating), every_user, all_items, self.config.seed
-        )
+    def _lay_out(self, train: Ratings) -> Schedule:
+        return UserSchedule(train.user, train.item, train.rating, train.n_users, train.n_items, self.config.seed)
 
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        order = rng.permutation(self.n_users).astype(np.int32)
-        errors = np.zeros(self.n_users)
-        tables = (self.parameters[name] for name in self.tables)
-        _kernels.train_svdpp(order, self._starts, errors, *self._columns, *tables, *self._arguments(learning_rate))
-        self.parameters["user_vectors"] = _kernels.implicit_user_factors(
-            self._starts, self._columns[0], self.parameters["user_factors"], self.parameters["implicit_factors"]
-        )
-        return float(errors.sum())
+    def _epoch(self, epoch: int, learning_rate: float, tick: Tick) -> float:
+        train_rmse = super()._epoch(epoch, learning_rate, tick)
+        starts, item = self._schedule.starts, self._schedule.columns[0]
+        factors = self.parameters["user_factors"], self.parameters["implicit_factors"]
+        self.parameters["user_vectors"] = _kernels.implicit_user_factors(starts, item, *factors)
+        return train_rmse
 
     def _user_vectors(self) -> np.ndarray:
         table: np.ndarray = self.parameters["user_vectors"]
