@@ -1,5 +1,6 @@
 """Lists and their judgement against slow references that sort everything, and against answers worked out by hand."""
 
+import copy
 import math
 import pickle
 import subprocess
@@ -272,7 +273,7 @@ def test_arrays_of_any_kind_are_read_as_what_they_hold():
 
 def test_what_no_index_can_answer_is_an_error():
     one = np.ones((3, 2), np.float32)
-    for wrong in (one[0], one.astype(str), one.astype(complex), one.astype(object)):
+    for wrong in (1, one[0], one.astype(str), one.astype(complex), one.astype(object)):
         with pytest.raises(DataError, match="item factors: expected a table of numbers"):
             ItemIndex(wrong)
         with pytest.raises(DataError, match="user factors: expected a table of numbers"):
@@ -386,6 +387,10 @@ def test_user_items_from_other_arrays_are_what_they_hold():
     assert (table.indptr.dtype, table.item.dtype, table.largest) == (np.int64, np.int32, 3)
     assert table.of_users([3, 1]).item.tolist() == [1, 0, 3]
     assert UserItems(np.zeros(1, np.int64), np.empty(0, np.int32)).n_users == 0
+    for copied in (pickle.loads(pickle.dumps(table)), copy.deepcopy(table)):
+        assert copied.item.tolist() == table.item.tolist()
+        with pytest.raises(ValueError, match="read-only"):
+            copied.item[0] = 10**6
 
 
 def test_grouping_costs_no_memory_for_numbers_that_are_not_there():

@@ -16,8 +16,10 @@ from nnmf.errors import DataError
 _BLOCK_BYTES = 1 << 17
 # Ratings a block should have at least: fewer find no row in the cache that another of them has fetched.
 _BLOCK_RATINGS = 4096
-# Blocks of a side, for the threads' sake, where there are ratings enough for them; a round has as many.
+# Blocks of a side at least, for the threads' sake, where there are ratings enough for them; a round has as many.
 _SIDE_BLOCKS = 16
+# Ratings that are worth a thread of their own in laying them out.
+_PART_RATINGS = 1 << 16
 # Ratings in a round at most, so that one takes less than about half a second of one thread.
 _ROUND_RATINGS = 1 << 22
 
@@ -26,7 +28,8 @@ def grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, i
     """(user blocks, item blocks) of the grid of ratings; the number of threads has no say, so that it changes no result.
 
     Blocks have `_BLOCK_RATINGS` on average or more, however many rows there are. The side with more rows is cut until a
-    block's fit the cache, the other no finer than threads want it: its rows come again so often that they stay near.
+    block's fit the cache, the other no finer than threads want it: its rows come again so often that they stay near. A round
+    has 16 blocks for up to 16 threads, and more from some 70 M ratings on, such as 61 for 1,000 M.
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ def grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, i
     n_ratings : ratings in the grid.
     """
     most = max(1, n_ratings // _BLOCK_RATINGS)
-    fewer = min(_SIDE_BLOCKS, math.isqrt(most))
+    side = math.isqrt(most)
+    fewer = min(max(_SIDE_BLOCKS, side // 8), side)
     fitting = -(-4 * max(n_users, n_items) * width // _BLOCK_BYTES)
     more = min(max(fewer, fitting, -(-n_ratings // _ROUND_RATINGS)), most // fewer)
     return (more, fewer) if n_users >= n_items else (fewer, more)
@@ -194,6 +198,7 @@ def lay_out(
     """
     n_bands, n_item_blocks = len(user_edges) - 1, len(item_edges) - 1
     user_range, item_range = _ranges(user_edges, user_edges[-1]), _ranges(item_edges, item_edges[-1])
+    n_threads = max(1, min(n_threads, len(user) // _PART_RATINGS))
     cuts = [len(user) * t // n_threads for t in range(n_threads + 1)]
     columns = np.empty_like(user), np.empty_like(item), np.empty_like(rating)
     counts, starts = np.zeros((n_threads, n_bands), np.int64), np.full(n_bands * n_item_blocks + 1, len(user))

@@ -115,12 +115,13 @@ class ItemIndex:
         DataError
             Factors that do not fit together, are not finite or overflow float32; an index outside the tables.
         """
-        every = np.arange(len(user_factors), dtype=np.int32)
-        return self._top(user_factors, every, n, user_bias, seen, self._barred(allowed, excluded), n_threads)
+        table = _as_table(user_factors, "user")
+        every = np.arange(len(table), dtype=np.int32)
+        return self._top(table, every, n, user_bias, seen, self._barred(allowed, excluded), n_threads)
 
     def _top(
         self,
-        user_factors: np.ndarray,
+        table: np.ndarray,
         users: np.ndarray,
         n: int,
         user_bias: np.ndarray | None,
@@ -132,10 +133,10 @@ class ItemIndex:
         """`top` for some rows of a table of users that `seen` follows; `once`: no question will come after this one."""
         from ._kernels import GROUP, best, default_threads
 
-        n_lists, n_users = len(users), len(user_factors)
+        n_lists, n_users = len(users), len(table)
         length = as_length(n, n_lists, self.n_items)
         n_threads = default_threads() if n_threads is None else as_count(n_threads, "n_threads")
-        rows_of = self._users(user_factors, user_bias)
+        rows_of = self._users(table, user_bias)
         if seen is not None and seen.n_users != n_users:
             raise DataError(f"seen holds {seen.n_users} users, the factors {n_users}; give both for the same users.")
         starts, seen_item = (_NO_STARTS, _NO_ITEMS) if seen is None else (seen.indptr, seen.item)
@@ -146,7 +147,7 @@ class ItemIndex:
 
         def fill(start: int) -> None:
             block = slice(start, start + size)
-            arrays = tiles, candidate, self._rank, item_norm, barred, starts, seen_item
+            arrays = tiles, candidate, read_only(self._rank), item_norm, barred, starts, seen_item
             best(rows_of(users[block], item_norm), users[block], *arrays, item[block], score[block])
 
         blocks = range(0, n_lists, size)
@@ -189,13 +190,10 @@ class ItemIndex:
         tiles, place, norm = lay_out(rows_of, width, np.random.default_rng(0).permutation(item))
         return read_only(tiles), read_only(place), norm
 
-    def _users(
-        self, user_factors: np.ndarray, user_bias: np.ndarray | None
-    ) -> Callable[[np.ndarray, float], np.ndarray]:
-        """What gives some users' rows as the loop reads them, checked."""
+    def _users(self, table: np.ndarray, user_bias: np.ndarray | None) -> Callable[[np.ndarray, float], np.ndarray]:
+        """What gives some users' rows of a table as the loop reads them, checked."""
         from ._kernels import largest_norm
 
-        table = _as_table(user_factors, "user")
         if table.shape[1] != self.n_factors:
             raise DataError(
                 f"user and item factors must be tables of one width, got shapes {table.shape} and {self._factors.shape}."

@@ -57,6 +57,10 @@ class UserItems:
             array.flags.writeable = False
             object.__setattr__(self, name, read_only(array))
 
+    def __setstate__(self, state: dict[str, np.ndarray]) -> None:
+        self.__dict__.update(state)
+        self._freeze()  # a copy's arrays can be written at first
+
     @classmethod
     def _trusted(cls, indptr: np.ndarray, item: np.ndarray) -> UserItems:
         """A table from arrays that this module has just made, unchecked."""
