@@ -173,6 +173,13 @@ def test_rounds_cover_the_grid_and_share_no_range(shape):
         assert not np.array_equal(rounds, later) and not np.array_equal(rounds, other)
 
 
+def test_empty_rounds_are_passed_over():
+    """A table of one busy user among many: most rounds hold nothing, and nobody is told of an epoch without ratings."""
+    problem, looks = Problem(np.zeros(90), np.arange(90), np.ones(90), 50, 90, n_blocks=(9, 2)), []
+    problem.epoch("svd", 0.01, tick=lambda *look: looks.append(look))
+    assert len(looks) == 2 and looks[0][0] > 0 and looks[-1][0] == 90
+
+
 def test_rounds_of_users_hold_each_once_and_end_soon(monkeypatch):
     monkeypatch.setattr(_schedule, "_CHUNK_RATINGS", 50)
     schedule = random_problem(n_ratings=600).by_user

@@ -17,7 +17,7 @@ import numpy as np
 from ._layout import block_edges, checked_columns, grid, lay_out
 
 # Multiply-adds in a round that are worth waking threads for, which takes some 50 microseconds.
-_SHARED_WORK = 1 << 18
+_SHARED_WORK = 1 << 19
 # Ratings that SVD++ walks between two looks, at least.
 _CHUNK_RATINGS = 1 << 18
 
@@ -101,7 +101,7 @@ class Schedule(ABC):
         arguments : what it takes besides.
         seed, epoch : what the rounds follow from.
         workers : threads that share each round.
-        tick : called after each round with the ratings done and their total squared error; may raise to end the epoch.
+        tick : called after each round that holds ratings with those done and their total squared error; may raise to end the epoch.
 
         Returns
         -------
@@ -112,6 +112,8 @@ class Schedule(ABC):
         done, squared_error = 0, 0.0
         for blocks in self.rounds(seed, epoch):
             n_ratings = int(sizes[blocks].sum())
+            if not n_ratings:  # most rounds, where a single row has nearly all ratings
+                continue
             n_threads = self._threads_for(n_ratings) or workers.n_threads
             workers.walk(kernel, blocks, n_threads, self.starts, errors, *self.columns, *arguments)
             if tick:

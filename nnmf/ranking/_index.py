@@ -116,7 +116,7 @@ class ItemIndex:
             Factors that do not fit together, are not finite or overflow float32; an index outside the tables.
         """
         table = _as_table(user_factors, "user")
-        every = np.arange(len(table), dtype=np.int32)
+        every = read_only(np.arange(len(table), dtype=np.int32))
         return self._top(table, every, n, user_bias, seen, self._barred(allowed, excluded), n_threads)
 
     def _top(
