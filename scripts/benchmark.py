@@ -24,7 +24,7 @@ from compare_networks import put_between
 MAKE = """
 import sys
 import numpy as np
-from nnmf.ranking._lists import UserItems
+from nnmf.ranking import UserItems
 folder, (n_users, n_items, n_factors, n_seen) = sys.argv[1], map(int, sys.argv[2:])
 rng = np.random.default_rng(0)
 for name, n_rows in (("user", n_users), ("item", n_items)):
@@ -44,7 +44,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 """
 OURS = """
-from nnmf.ranking._lists import UserItems, top_n
+from nnmf.ranking import UserItems, top_n
 seen = UserItems(indptr, item) if with_seen else None
 def lists(users):
     return top_n(user_factors, item_factors, n, users=users, seen=seen)[0]

@@ -38,14 +38,18 @@ from typing import Any
 import numpy as np
 from compare_networks import put_between
 
+from nnmf._compiled import usable_cores
 from nnmf.config import DataConfig
 from nnmf.datasets._tables import load_tables
+from nnmf.factorization._kernels import train_funk
+from nnmf.factorization._schedule import GridSchedule, Workers
+from nnmf.factorization._vectors import zero_rows
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
 from nnmf.tables._ratings import Ratings
 
 Lines = Iterator[tuple[str, str, str, str]]  # row, against, wanted, measured
-THREADS = sorted({1, os.cpu_count() or 1})
+THREADS = sorted({1, usable_cores()})
 # The update rule without what our defaults add to it.
 BARE: dict[str, Any] = {"l2_power": 0.0, "bias_l2": 1.0}
 PLAIN: dict[str, Any] = {"learning_rate": 0.01, "l2": 0.02}
@@ -226,6 +230,35 @@ def scale(args: argparse.Namespace) -> Lines:
         yield what, f"itself, {sizes} M ratings", "within 1.5 x", ", ".join(words)
 
 
+def users(args: argparse.Namespace) -> Lines:
+    """5 M users x 500,000 items: blocks must not shrink with the number of users, nor threads cost more than they bring."""
+    rng = np.random.default_rng(0)
+    n_users, n_items, n_ratings = 5_000_000, 500_000, 40_000_000
+    user = rng.integers(0, n_users, n_ratings, dtype=np.int32)
+    item = (n_items * rng.random(n_ratings, np.float32) ** 3).astype(np.int32).clip(0, n_items - 1)
+    rating = rng.integers(1, 6, n_ratings).astype(np.float32)
+    schedule = GridSchedule(user, item, rating, n_users, n_items, 16, seed=0, n_threads=THREADS[-1])
+    factors = [zero_rows(n_rows, 16) for n_rows in (n_users, n_items)]
+    for table in factors:
+        table[:] = 0.1 * rng.standard_normal(table.shape, np.float32)
+    l2 = [np.full(n_rows, 0.02, np.float32) for n_rows in (n_users, n_items)]
+    costs: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    for epoch, t in itertools.product(range(args.runs), THREADS):
+        with Workers(t) as workers:
+            start, busy = time.perf_counter(), time.process_time()
+            schedule.run(train_funk, *factors, 0.01, 1.0, *l2, seed=0, epoch=epoch, workers=workers)
+            costs[t].append((time.perf_counter() - start, time.process_time() - busy))
+    wall, cpu = ({t: median(cost[at] for cost in costs[t]) for t in THREADS} for at in (0, 1))
+    for t in THREADS:
+        measured = f"{wall[t]:.2f} s, {cpu[t]:.2f} s of CPU; {wall[1] / wall[t]:.1f} x as fast, {cpu[t] / cpu[1]:.2f} x the CPU"
+        yield (
+            f"{label('funk_svd', 16, t)}: an epoch of 40 M ratings by 5 M users",
+            "one thread",
+            "1.1 x the CPU",
+            measured,
+        )
+
+
 def memory(args: argparse.Namespace) -> Lines:
     """Each kind in a process of its own, for a peak of its own."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import benchmark_svd; benchmark_svd.print_peaks(*sys.argv[2:])"
@@ -263,7 +296,15 @@ def first(args: argparse.Namespace) -> Lines:
         yield what, "kernels in the cache", "1.5 s", measured
 
 
-ROWS = dict(seed=against_seed, libmf=against_libmf, surprise=against_surprise, scale=scale, memory=memory, first=first)
+ROWS = dict(
+    seed=against_seed,
+    libmf=against_libmf,
+    surprise=against_surprise,
+    scale=scale,
+    users=users,
+    memory=memory,
+    first=first,
+)
 
 
 def table_of(results: dict[str, Any]) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf.factorization import _blocks, _kernels
+from nnmf.errors import DataError
+from nnmf.factorization import _kernels, _layout, _schedule
+from nnmf.factorization._schedule import GridSchedule, UserSchedule, Workers
+from nnmf.factorization._vectors import padded, zero_rows
 
 from . import svd_reference as reference
 
@@ -20,29 +23,22 @@ class Problem:
 
     def __init__(self, user, item, rating, n_users, n_items, n_factors=5, n_blocks=3, spread=0.1, l2=0.02):
         rng = np.random.default_rng(0)
-        self.n_users, self.n_items, self.grid = (
-            n_users,
-            n_items,
-            n_blocks if isinstance(n_blocks, tuple) else (n_blocks, n_blocks),
-        )
+        self.n_users, self.n_items = n_users, n_items
+        shape = n_blocks if isinstance(n_blocks, tuple) else (n_blocks, n_blocks)
         self.columns = np.asarray(user, np.int32), np.asarray(item, np.int32), np.asarray(rating, np.float32)
-        user, item, rating = self.columns
-        user_edges = _blocks.block_edges(_blocks.count_ratings(user, n_users), self.grid[0])
-        item_edges = _blocks.block_edges(_blocks.count_ratings(item, n_items), self.grid[1])
-        *self.laid_out, self.starts = _blocks.lay_out(user, item, rating, user_edges, item_edges, seed=0)
-        _, *self.by_user, self.user_starts = _blocks.lay_out(
-            user, item, rating, np.arange(n_users + 1, dtype=np.int32), np.array([0, n_items], np.int32), seed=0
-        )
+        sizes = n_users, n_items
+        self.by_block = GridSchedule(*self.columns, *sizes, padded(n_factors), seed=0, shape=shape)
+        self.by_user = UserSchedule(*self.columns, *sizes, seed=0)
 
         def draw(n_rows):
-            table = np.zeros((n_rows, _kernels.padded(n_factors)), np.float32)
+            table = zero_rows(n_rows, n_factors)
             table[:, :n_factors] = rng.normal(0, spread, (n_rows, n_factors))
             return table
 
         self.factors = [draw(n_users), draw(n_items)]
         self.implicit_factors = draw(n_items)
         self.biases = [np.zeros(n_users, np.float32), np.zeros(n_items, np.float32)]
-        self.global_mean = float(rating.mean())
+        self.global_mean = float(self.columns[2].mean())
         self.penalties = [np.full(n_users, l2, np.float32), np.full(n_items, l2 / 2, np.float32), 0.3]
 
     def parameters(self, kind):
@@ -50,63 +46,33 @@ class Problem:
             return self.factors
         return [*self.factors, *([self.implicit_factors] if kind == "svdpp" else []), *self.biases]
 
-    def epoch(self, kind, learning_rate, n_threads=1, seed=0):
-        rng = np.random.default_rng(seed)
-        mean = [] if kind == "funk" else [self.global_mean]
-        if kind == "svdpp":
-            errors = np.zeros(self.n_users)
-            users = rng.permutation(self.n_users).astype(np.int32)
-            _kernels.train_svdpp(
-                users,
-                self.user_starts,
-                errors,
-                *self.by_user,
-                *self.parameters(kind),
-                *mean,
-                learning_rate,
-                *self.penalties,
-            )
-            return errors.sum()
-        order = _blocks.draw_order(*self.grid, rng)
-        train = {"funk": _kernels.train_funk, "svd": _kernels.train_svd}[kind]
-        with ThreadPoolExecutor(n_threads) as pool:
-            return _blocks.run_blocks(
-                train,
-                order,
-                self.grid[1],
-                self.starts,
-                pool,
-                n_threads,
-                *self.laid_out,
-                *self.parameters(kind),
-                *mean,
-                learning_rate,
-                *self.penalties[: 2 if kind == "funk" else 3],
-            )
+    def schedule(self, kind):
+        return self.by_user if kind == "svdpp" else self.by_block
 
-    def reference_epoch(self, kind, parameters, learning_rate, seed=0):
-        rng = np.random.default_rng(seed)
+    def epoch(self, kind, learning_rate, n_threads=1, seed=0, unit=1.0, tick=None):
+        kernel = getattr(_kernels, f"train_{kind}")
         mean = [] if kind == "funk" else [self.global_mean]
+        penalties = self.penalties[: 2 if kind == "funk" else 3]
+        arguments = *self.parameters(kind), *mean, learning_rate, unit, *penalties
+        with Workers(n_threads) as workers:
+            return self.schedule(kind).run(kernel, *arguments, seed=0, epoch=seed, workers=workers, tick=tick)
+
+    def reference_epoch(self, kind, parameters, learning_rate, seed=0, unit=1.0):
+        schedule = self.schedule(kind)
+        mean = [] if kind == "funk" else [self.global_mean]
+        penalties = self.penalties[: 2 if kind == "funk" else 3]
+        arguments = *parameters, *mean, learning_rate, unit, *penalties
+        blocks = np.concatenate(list(schedule.rounds(0, seed)))
         if kind == "svdpp":
-            return reference.train_svdpp(
-                rng.permutation(self.n_users),
-                self.user_starts,
-                *self.by_user,
-                *parameters,
-                *mean,
-                learning_rate,
-                *self.penalties,
-            )
-        ratings = reference.in_block_order(_blocks.draw_order(*self.grid, rng), self.starts, *self.laid_out)
-        return getattr(reference, f"train_{kind}")(
-            ratings, *parameters, *mean, learning_rate, *self.penalties[: 2 if kind == "funk" else 3]
-        )
+            return reference.train_svdpp(blocks, schedule.starts, *schedule.columns, *arguments)
+        ratings = reference.in_block_order(blocks, schedule.starts, *schedule.columns)
+        return getattr(reference, f"train_{kind}")(ratings, *arguments)
 
     def predict(self, kind, user, item):
         user_factors, item_factors = self.factors
         if kind == "svdpp":
             user_factors = _kernels.implicit_user_factors(
-                self.user_starts, self.by_user[0], user_factors, self.implicit_factors
+                self.by_user.starts, self.by_user.columns[0], user_factors, self.implicit_factors
             )
         prediction = np.empty(len(user), np.float32)
         mean = 0.0 if kind == "funk" else self.global_mean
@@ -123,14 +89,16 @@ def random_problem(n_users=40, n_items=30, n_ratings=400, **options):
 KINDS = ["funk", "svd", "svdpp"]
 
 
+@pytest.mark.parametrize("unit", [1.0, 0.73])
 @pytest.mark.parametrize("n_factors", [1, 5, 16, 40])
 @pytest.mark.parametrize("kind", KINDS)
-def test_agrees_with_reference(kind, n_factors):
+def test_agrees_with_reference(kind, n_factors, unit):
     problem = random_problem(n_factors=n_factors)
     expected = [parameter.astype(np.float64) for parameter in problem.parameters(kind)]
     for seed in range(3):
-        squared_error = problem.epoch(kind, 0.01, seed=seed)
-        assert squared_error == pytest.approx(problem.reference_epoch(kind, expected, 0.01, seed=seed), rel=1e-5)
+        squared_error = problem.epoch(kind, 0.01, seed=seed, unit=unit)
+        slow = problem.reference_epoch(kind, expected, 0.01, seed=seed, unit=unit)
+        assert squared_error == pytest.approx(slow, rel=1e-5)
     for ours, theirs in zip(problem.parameters(kind), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
     for table in problem.parameters(kind)[:2]:
@@ -155,7 +123,8 @@ def test_first_error_is_measured_before_the_update():
 
 @pytest.mark.parametrize("kind", ["funk", "svd"])  # SVD++ runs on one thread
 @pytest.mark.parametrize("n_blocks", [1, 4, 7, (9, 2), (2, 5)])
-def test_same_bits_for_every_number_of_threads(kind, n_blocks):
+def test_same_bits_for_every_number_of_threads(kind, n_blocks, monkeypatch):
+    monkeypatch.setattr(_schedule, "_SHARED_WORK", 0)
     results = []
     for n_threads in (1, 2, 3, 2):
         problem = random_problem(300, 200, 20_000, n_blocks=n_blocks)
@@ -166,29 +135,119 @@ def test_same_bits_for_every_number_of_threads(kind, n_blocks):
 
 def test_layout_is_a_shuffle_of_each_block():
     problem = random_problem(n_ratings=600, n_blocks=4)
-    assert sorted(zip(*problem.laid_out, strict=True)) == sorted(zip(*problem.columns, strict=False))
-    assert sorted(zip(*problem.by_user, strict=True)) == sorted(zip(*problem.columns[1:], strict=False))
-    user, item, _rating = problem.columns
-    edges = [_blocks.block_edges(_blocks.count_ratings(column, n), 4) for column, n in ((user, 40), (item, 30))]
+    laid_out, starts = problem.by_block.columns, problem.by_block.starts
+    assert sorted(zip(*laid_out, strict=True)) == sorted(zip(*problem.columns, strict=True))
+    assert sorted(zip(*problem.by_user.columns, strict=True)) == sorted(zip(*problem.columns[1:], strict=True))
+    edges = [_layout.block_edges(count, 4) for count in problem.by_block.counts]
     for block in range(16):
-        part = slice(problem.starts[block], problem.starts[block + 1])
-        for column, edge, b in zip(problem.laid_out[:2], edges, (block // 4, block % 4), strict=True):
+        part = slice(starts[block], starts[block + 1])
+        for column, edge, b in zip(laid_out[:2], edges, (block // 4, block % 4), strict=True):
             assert ((column[part] >= edge[b]) & (column[part] < edge[b + 1])).all()
-    twice = [_blocks.lay_out(*problem.columns, *edges, seed=3, n_threads=n_threads) for n_threads in (1, 2)]
-    for one, two in zip(*twice, strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert problem.laid_out[0][:50].tolist() != sorted(problem.laid_out[0][:50])
+    assert laid_out[0][:50].tolist() != sorted(laid_out[0][:50])
 
 
-@pytest.mark.parametrize("n_user_blocks, n_item_blocks", [(6, 6), (9, 2), (2, 5), (1, 1)])
-def test_order_covers_the_grid_in_rounds_that_share_no_range(n_user_blocks, n_item_blocks):
-    order = _blocks.draw_order(n_user_blocks, n_item_blocks, np.random.default_rng(0))
-    rounds = order.reshape(-1, min(n_user_blocks, n_item_blocks))
-    assert sorted(rounds.ravel()) == list(range(n_user_blocks * n_item_blocks))
+@pytest.mark.parametrize("n_ratings", [1, 2, 600])
+def test_layout_is_the_same_for_every_number_of_threads(n_ratings, monkeypatch):
+    monkeypatch.setattr(_layout, "_PART_RATINGS", 1)
+    problem = random_problem(n_ratings=n_ratings, n_blocks=4)
+    edges = [_layout.block_edges(count, 4) for count in problem.by_block.counts]
+    one, *more = (_layout.lay_out(*problem.columns, *edges, 3, n_threads) for n_threads in (1, 2, 3, 7))
+    for several in more:
+        for ours, theirs in zip(one, several, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (9, 2), (2, 5), (1, 1)])
+def test_rounds_cover_the_grid_and_share_no_range(shape):
+    schedule = random_problem(n_blocks=shape).by_block
+    rounds = list(schedule.rounds(0, 1))
+    assert sorted(np.concatenate(rounds)) == list(range(shape[0] * shape[1]))
+    assert {len(blocks) for blocks in rounds} == {min(shape)}
     for blocks in rounds:
-        assert len(set(blocks // n_item_blocks)) == len(set(blocks % n_item_blocks)) == len(blocks)
-    if n_user_blocks == 6:
-        assert not np.array_equal(order, _blocks.draw_order(6, 6, np.random.default_rng(1)))
+        assert len(set(blocks // shape[1])) == len(set(blocks % shape[1])) == len(blocks)
+        sizes = np.diff(schedule.starts)[blocks]
+        assert (np.diff(sizes) <= 0).all()
+    if shape == (6, 6):
+        again, later, other = (np.array(list(schedule.rounds(*key))) for key in ((0, 1), (0, 2), (1, 1)))
+        assert np.array_equal(rounds, again)
+        assert not np.array_equal(rounds, later) and not np.array_equal(rounds, other)
+
+
+def test_empty_rounds_are_passed_over():
+    """A table of one busy user among many: most rounds hold nothing, and nobody is told of an epoch without ratings."""
+    problem, looks = Problem(np.zeros(90), np.arange(90), np.ones(90), 50, 90, n_blocks=(9, 2)), []
+    problem.epoch("svd", 0.01, tick=lambda *look: looks.append(look))
+    assert len(looks) == 2 and looks[0][0] > 0 and looks[-1][0] == 90
+
+
+def test_rounds_of_users_hold_each_once_and_end_soon(monkeypatch):
+    monkeypatch.setattr(_schedule, "_CHUNK_RATINGS", 50)
+    schedule = random_problem(n_ratings=600).by_user
+    rounds, most = list(schedule.rounds(0, 1)), np.diff(schedule.starts).max()
+    assert sorted(np.concatenate(rounds)) == list(range(40))
+    sizes = [np.diff(schedule.starts)[users].sum() for users in rounds]
+    assert 6 <= len(rounds) <= 12 and max(sizes) < 50 + most
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ticks_tell_what_is_done_and_may_end_the_epoch(kind, monkeypatch):
+    monkeypatch.setattr(_schedule, "_CHUNK_RATINGS", 100)
+    problem, looks = random_problem(), []
+    total = problem.epoch(kind, 0.01, tick=lambda *look: looks.append(look))
+    assert len(looks) >= 3 and looks[-1] == (400, pytest.approx(total))
+    done, squared_error = zip(*looks, strict=True)
+    assert (np.diff(done) > 0).all() and (np.diff(squared_error) > 0).all()
+
+    def stop(done, squared_error):
+        raise KeyboardInterrupt
+
+    factors = problem.factors[0].copy()
+    with pytest.raises(KeyboardInterrupt):
+        problem.epoch(kind, 0.01, n_threads=2, tick=stop)
+    changed = (problem.factors[0] != factors).any(axis=1)
+    assert 0 < changed.sum() < len(changed)
+
+
+@pytest.mark.parametrize(
+    ("n_users", "n_items", "n_ratings"),
+    [
+        (943, 1682, 80_000),
+        (71_567, 10_681, 8_500_000),
+        (10_681, 71_567, 8_500_000),
+        (5_000_000, 500_000, 45_000_000),
+        (50_000_000, 20_000_000, 100_000_000),
+        (1_000_000_000, 10, 1_000_000_000),
+        (3, 2, 7),
+        (1, 1, 1),
+    ],
+)
+@pytest.mark.parametrize("width", [16, 64, 512])
+def test_blocks_hold_thousands_of_ratings_however_many_rows_there_are(n_users, n_items, n_ratings, width):
+    """On 0.1 down to 334 ratings, from 5 M users on, when two threads were slower than one."""
+    user_blocks, item_blocks = _layout.grid(n_users, n_items, width, n_ratings)
+    assert 1 <= min(user_blocks, item_blocks) <= (16 if n_ratings < 70_000_000 else 64)
+    assert user_blocks * item_blocks == 1 or n_ratings / (user_blocks * item_blocks) >= 4096
+    if n_ratings > 2_000_000:
+        assert min(user_blocks, item_blocks) >= 16
+        assert (user_blocks - item_blocks) * (n_users - n_items) > 0
+    assert n_ratings / max(user_blocks, item_blocks) < 5_000_000  # a round is soon over
+
+
+def test_rows_of_factors_start_where_lines_of_the_cache_do():
+    for n_rows in (1, 1000, 100_000):
+        table = zero_rows(n_rows, 17)
+        assert (table.shape, table.dtype, table.any()) == ((n_rows, 32), np.float32, False)
+        assert table.ctypes.data % 64 == 0 and table.flags.c_contiguous
+
+
+def test_two_models_may_train_from_two_threads():
+    def trained(_=None):
+        problem = random_problem(300, 200, 20_000, n_blocks=7)
+        problem.epoch("svd", 0.02, n_threads=2)
+        return b"".join(parameter.tobytes() for parameter in problem.parameters("svd"))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(trained, range(8))) == {trained()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -233,8 +292,8 @@ def test_odd_shapes(kind, shape):
 @pytest.mark.parametrize("kind", KINDS)
 def test_scale_of_0_to_100(kind):
     problem = random_problem(n_ratings=800)
-    problem.laid_out[2] *= 20
-    problem.by_user[1] *= 20
+    problem.by_block.columns[2][:] *= 20
+    problem.by_user.columns[1][:] *= 20
     problem.global_mean *= 20
     for epoch in range(200):
         squared_error = problem.epoch(kind, 0.0005, seed=epoch)
@@ -252,7 +311,29 @@ def test_divergence_shows_in_the_squared_error(kind):
 @pytest.mark.parametrize("row", [[0, 5], [-1, 0]])
 def test_an_index_outside_the_table_is_refused(row):
     with pytest.raises(IndexError, match="outside the table"):
-        _blocks.count_ratings(np.array(row, np.int32), 5)
+        _layout.count_ratings(np.array(row, np.int32), 5)
+
+
+def test_columns_that_no_loop_may_read_are_refused():
+    good, rating = np.array([0, 1, 2], np.int32), np.ones(3, np.float32)
+    for schedule in (
+        lambda *columns: GridSchedule(*columns, 3, 3, 16, 0),
+        lambda *columns: UserSchedule(*columns, 3, 3, 0),
+    ):
+        with pytest.raises(DataError, match="user: index 3 lies outside the table of 3"):
+            schedule(good + 1, good, rating)
+        with pytest.raises(DataError, match="item: index -1 lies outside the table of 3"):
+            schedule(good, good - 1, rating)
+        with pytest.raises(DataError, match="one length above 0, got 3, 2 and 3"):
+            schedule(good, good[:2], rating)
+        with pytest.raises(DataError, match="one length above 0, got 0, 0 and 0"):
+            schedule(good[:0], good[:0], rating[:0])
+        with pytest.raises(DataError, match="user: expected one column of int32, got float64"):
+            schedule(good.astype(float), good, rating)
+        # Read-only, strided and wider columns are read as what they hold.
+        wide = np.repeat(good, 2).astype(np.int64)[::2]
+        wide.flags.writeable = False
+        assert schedule(wide, wide, rating.astype(float)).counts[0].tolist() == [1, 1, 1]
 
 
 def test_works_where_no_cache_can_be_written(tmp_path):
@@ -270,7 +351,7 @@ def test_works_where_no_cache_can_be_written(tmp_path):
     }
     environment.pop("NUMBA_CACHE_DIR", None)
     code = (
-        "import numpy\nfrom nnmf.factorization._blocks import count_ratings\n"
+        "import numpy\nfrom nnmf.factorization._layout import count_ratings\n"
         "print(count_ratings(numpy.zeros(3, 'i4'), 1), type(count_ratings._cache).__name__)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -473,7 +473,7 @@ def test_an_item_whose_id_is_that_of_no_item(tables):
     table = nnmf.Ratings.from_arrays([1, 1, 2, 3], items[[0, 1, 2, 0]], [3, 4, 5, 4])
     model = nnmf.fit("svd", table, n_epochs=2)
     test = nnmf.Ratings.from_arrays([2, 3], [-1, 0], [4, 5])
-    assert model.evaluate(test, ["hit_rate@3"]) == {"hit_rate@3": 1.0}
+    assert model.evaluate(test, ["hit_rate@3"]) == {"hit_rate@3": 1.0, "judged_users": 2, "judged_ratings": 2}
 
 
 def test_svdpp_s_users_are_compared_by_the_vectors_that_predict(trained, tables):

@@ -8,7 +8,7 @@ import pytest
 
 from nnmf import SVD, FunkSVD, Ratings, SVDpp
 from nnmf.errors import ConfigError, TrainingError
-from nnmf.factorization._learner import _grid
+from nnmf.factorization._layout import grid
 from nnmf.kinds import FACTORIZATIONS, model_class
 
 from .conftest import low_rank
@@ -29,7 +29,7 @@ def test_a_noise_free_table_of_low_rank_is_recovered(model_class):
 @pytest.mark.parametrize("n_threads", [2, 3])
 def test_the_number_of_threads_changes_nothing(model_class, n_threads):
     train = low_rank(n_users=700, n_items=300, n_ratings=70_000, noise=0.3)
-    assert _grid(700, 300, 16, 70_000) == (4, 4)
+    assert grid(700, 300, 16, 70_000) == (4, 4)
     one, many = (model_class(n_epochs=3, n_factors=8, n_threads=n).fit(train) for n in (1, n_threads))
     for name, array in one.parameters.items():
         assert np.array_equal(array, many.parameters[name]), name
@@ -106,7 +106,7 @@ def test_ids_that_no_rating_uses(model_class, small):
 
 @MODELS
 def test_any_scale_trains_with_the_defaults_and_to_the_same_vectors(model_class):
-    """Powers of two are exact, so a table times 16 gives the model times 16, bit for bit; others come near."""
+    """A table times a number gives the model times that number; by a power of two, which is exact, bit for bit."""
     table = low_rank(n_ratings=2000, noise=0.1)
     train, test = table.split(0.8)
 
@@ -121,12 +121,55 @@ def test_any_scale_trains_with_the_defaults_and_to_the_same_vectors(model_class)
     assert many.item_factors == pytest.approx(4 * one.item_factors)
     users, items = (many.scorer.towers(side) for side in ("user", "item"))
     assert (users[pairs[0]] * items[pairs[1]]).sum(1) == pytest.approx(many.predict_index(*pairs), rel=1e-4)
-    hundred = trained(20, -15)
-    assert hundred.rmse(Ratings.from_arrays(train.user, train.item, train.rating * 20 - 15)) < 0.9 * 20 * np.std(
+    for factor in (1.37, 1.39, 20, 0.01):
+        many = trained(factor)
+        assert many.history[-1].train_rmse / factor == pytest.approx(one.history[-1].train_rmse, rel=1e-4)
+        error = (many.predict_index(*pairs) / factor - test.rating[test.known]).std()
+        assert error == pytest.approx((one.predict_index(*pairs) - test.rating[test.known]).std(), rel=1e-4)
+    shifted = trained(20, -15)
+    assert shifted.rmse(Ratings.from_arrays(train.user, train.item, train.rating * 20 - 15)) < 0.9 * 20 * np.std(
         train.rating
     )
     negative = trained(-1)
     assert negative.history[0].train_rmse == pytest.approx(one.history[0].train_rmse, rel=0.05)
+
+
+@MODELS
+def test_ratings_that_are_all_the_same(model_class):
+    for rating in (1e-3, 3, 50):
+        table = Ratings.from_arrays(np.arange(90) // 9, np.arange(90) % 9, np.full(90, float(rating)))
+        # Without a spread to go by, steps are those of stars, too long for dot products of about 50.
+        model = model_class(n_epochs=40, learning_rate=0.002).fit(table)
+        answers = model.predict_index(table.user, table.item)
+        assert np.isfinite(answers).all() and np.allclose(answers, rating, atol=0.05 * max(rating, 1))
+
+
+@MODELS
+def test_an_epoch_is_looked_at_and_can_be_stopped(model_class, monkeypatch):
+    """Between two rounds of blocks; on 0.1 nothing happened before an epoch was over."""
+    monkeypatch.setattr("nnmf.factorization._learner._TICK_SECONDS", -1.0)
+    monkeypatch.setattr("nnmf.factorization._schedule._CHUNK_RATINGS", 20_000)
+    looks, table = [], low_rank(n_users=700, n_items=300, n_ratings=70_000, noise=0.3)
+
+    class Stop(Exception):
+        pass
+
+    class Progress:
+        def begin(self, n_epochs, n_ratings, done): ...
+
+        def tick(self, epoch, done, rmse, samples_per_second):
+            looks.append((epoch, done, rmse))
+            if done > 35_000 and epoch == 2:
+                raise Stop
+
+        def end(self): ...
+
+    with pytest.raises(Stop):
+        model_class(n_epochs=3, n_factors=8, n_threads=2).fit(table, progress=Progress())
+    first = [(done, rmse) for epoch, done, rmse in looks if epoch == 1]
+    assert len(first) >= 4 and [done for done, _ in first] == sorted(done for done, _ in first)
+    assert first[-1][0] == 70_000 == first[-2][0] and first[-1][1] == pytest.approx(first[-2][1])
+    assert looks[-1][0] == 2 and looks[-1][1] < 70_000
 
 
 def test_settings_of_networks_are_refused():

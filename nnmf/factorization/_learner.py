@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,25 +15,28 @@ from nnmf.models import Catalogue
 from nnmf.tables import Ratings
 from nnmf.training import Learner, Snapshot, Tick
 
-from . import _blocks, _kernels
-from ._scorer import FactorScorer
+from . import _kernels
+from ._schedule import GridSchedule, Schedule, UserSchedule, Workers
+from ._scorer import FactorScorer, copied
+from ._vectors import zero_rows
 
-# Bytes of either side's factor rows that a block may touch, so that both sides' stay in a core's second-level cache.
-_BLOCK_BYTES = 1 << 19
-# Ratings a block should have at least, to be worth a call.
-_BLOCK_RATINGS = 4096
-# Blocks a side, for the threads' sake, unless they would be too small.
-_MIN_BLOCKS = 8
+# Spread of 1 to 5 stars, to which learning rates and penalties are tuned.
+_SPREAD_OF_STARS = 1.125
+# Seconds between two looks at a running epoch.
+_TICK_SECONDS = 0.1
 
 
 class FunkLearner(Learner):
     """Trains `FunkSVD`; the others add to it.
 
-    Parameters are kept in `unit`s of rating, so that the defaults suit a scale of 0 to 100 as they do 1 to 5 stars.
+    Steps are measured in `unit`, the spread of the ratings, so that the defaults suit a scale of 0 to 100 as they do 1 to 5
+    stars.
     """
 
     #: names of the parameters, tables of vectors first
     names: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors")
+    #: the loop that trains a block
+    kernel: ClassVar[Callable[..., None]] = staticmethod(_kernels.train_funk)
 
     def __init__(self, config: TrainConfig, catalogue: Catalogue, start: Snapshot | None) -> None:
         self.config = config
@@ -41,7 +45,7 @@ class FunkLearner(Learner):
         self.global_mean = catalogue.global_mean
         self.tables: dict[str, np.ndarray] = {}
         self.unit = 1.0
-        self._pool: ThreadPoolExecutor | None = None
+        self._schedule: Schedule | None = None
         if start is not None:
             assert isinstance(start.scorer, FactorScorer)
             self.unit = start.scorer.unit
@@ -56,10 +60,10 @@ class FunkLearner(Learner):
         """Initial values of n rows of a table."""
         if name.endswith("bias"):
             return np.zeros(n, np.float32)
-        table = np.zeros((n, _kernels.padded(self.n_factors)), np.float32)
+        table = zero_rows(n, self.n_factors)
         part = table[:, : self.n_factors]
         part[:] = rng.standard_normal(part.shape, np.float32)
-        part *= np.float32(self.config.init_std or 0.0)
+        part *= np.float32((self.config.init_std or 0.0) * math.sqrt(self.unit))
         part += np.float32(self._centre(name))
         return table
 
@@ -67,12 +71,14 @@ class FunkLearner(Learner):
         """Mean of the initial values of a table of vectors."""
         if not self.config.init_std:
             return 0.0
-        centre = math.sqrt(abs(self.global_mean) / self.unit / self.n_factors)
+        centre = math.sqrt(abs(self.global_mean) / self.n_factors)
         return math.copysign(centre, self.global_mean) if name == "item_factors" else centre
 
     def _grown(self, name: str, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A copy of a table, with new rows as at the start."""
-        return np.concatenate([table, self._draw(name, self._size(name) - len(table), rng)])
+        grown = copied(table, self._size(name))
+        grown[len(table) :] = self._draw(name, len(grown) - len(table), rng)
+        return grown
 
     def _check_start(self) -> None:
         if not any(table.any() for table in self.tables.values() if table.ndim == 2):
@@ -83,66 +89,52 @@ class FunkLearner(Learner):
 
     @property
     def mean(self) -> float:
-        """What predictions start from, in units."""
+        """What predictions start from."""
         return 0.0
 
     # -- training ----------------------------------------------------------------------------------------------------
     def begin(self, train: Ratings) -> None:
         config = self.config
-        sides = ((train.user, train.n_users), (train.item, train.n_items))
-        counts = [_blocks.count_ratings(index, n) for index, n in sides]
         if not self.tables:
             self.unit = _unit(train.rating)
             rng = np.random.default_rng(config.seed)
             self.tables = {name: self._draw(name, self._size(name), rng) for name in self.names}
         self._check_start()
         self.n_streamed = len(train)
-        self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in counts]
-        self._lay_out(train, counts)
+        self._schedule = self._lay_out(train)
+        self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in self._schedule.counts]
+        self._workers = Workers(self.n_threads)
 
-    def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
-        if self.n_threads > 1:
-            self._pool = ThreadPoolExecutor(self.n_threads)
-        self._grid = _grid(train.n_users, train.n_items, self.tables["user_factors"].shape[1], len(train))
-        *self._columns, self._starts = _blocks.lay_out(
-            train.user,
-            train.item,
-            self._in_units(train.rating),
-            _blocks.block_edges(counts[0], self._grid[0]),
-            _blocks.block_edges(counts[1], self._grid[1]),
-            self.config.seed,
-            self.n_threads,
-        )
-
-    def _in_units(self, rating: np.ndarray) -> np.ndarray:
-        return rating if self.unit == 1 else rating / np.float32(self.unit)
+    def _lay_out(self, train: Ratings) -> Schedule:
+        columns, width = (train.user, train.item, train.rating), self.tables["user_factors"].shape[1]
+        return GridSchedule(*columns, self.sizes["user"], self.sizes["item"], width, self.config.seed, self.n_threads)
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        assert self._schedule is not None
+        looked = time.perf_counter()
+
+        def look(done: int, squared_error: float) -> None:
+            nonlocal looked
+            if time.perf_counter() - looked > _TICK_SECONDS:
+                tick(done, lambda: _root(squared_error / done))
+                looked = time.perf_counter()
+
         # The order depends on (seed, epoch) alone, so that a resumed run needs no random state.
-        squared_error = self._train(np.random.default_rng((self.config.seed, number)), learning_rate)
-        return self.unit * math.sqrt(squared_error / self.n_streamed) if squared_error >= 0 else math.nan
+        options: dict[str, Any] = {"seed": self.config.seed, "epoch": number, "workers": self._workers, "tick": look}
+        squared_error = self._schedule.run(self.kernel, *self._arguments(learning_rate), **options)
+        return _root(squared_error / self.n_streamed)
 
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        """One epoch; returns the total squared error in units, each rating's before its step."""
-        return self._run_blocks(_kernels.train_funk, rng, *self._factors(), learning_rate, *self._l2)
-
-    def _factors(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.tables["user_factors"], self.tables["item_factors"]
-
-    def _run_blocks(self, kernel: Any, rng: np.random.Generator, *arguments: Any) -> float:
-        order = _blocks.draw_order(*self._grid, rng)
-        return _blocks.run_blocks(
-            kernel, order, self._grid[1], self._starts, self._pool, self.n_threads, *self._columns, *arguments
-        )
+    def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
+        """What the kernel takes after the columns: parameters and settings."""
+        return *(self.tables[name] for name in self.names), learning_rate, self.unit, *self._l2
 
     def end(self) -> None:
-        if self._pool:
-            self._pool.shutdown()
-            self._pool = None
-        self.__dict__.pop("_columns", None)
+        if self._schedule is not None:
+            self._workers.__exit__()
+            self._schedule = None
 
     def scorer(self) -> FactorScorer:
-        return FactorScorer(self.tables, self.n_factors, self.mean, self.unit)
+        return FactorScorer(dict(self.tables), self.n_factors, self.mean, self.unit)
 
     def snapshot(self) -> FactorScorer:
         return self.scorer().copy()
@@ -152,64 +144,50 @@ class SVDLearner(FunkLearner):
     """Trains `SVD`."""
 
     names: ClassVar[tuple[str, ...]] = (*FunkLearner.names, "user_bias", "item_bias")
+    kernel: ClassVar[Callable[..., None]] = staticmethod(_kernels.train_svd)
 
     def _centre(self, name: str) -> float:
         return 0.0
 
     @property
     def mean(self) -> float:
-        return self.global_mean / self.unit
-
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        return self._run_blocks(_kernels.train_svd, rng, *self._factors(), *self._arguments(learning_rate))
+        return self.global_mean
 
     def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
-        biases = self.tables["user_bias"], self.tables["item_bias"]
-        return *biases, self.mean, learning_rate, *self._l2, self.config.bias_l2
+        tables = (self.tables[name] for name in self.names)
+        return *tables, self.mean, learning_rate, self.unit, *self._l2, self.config.bias_l2
 
 
 class SVDppLearner(SVDLearner):
     """Trains `SVDpp`, user by user on one thread."""
 
     names: ClassVar[tuple[str, ...]] = (*FunkLearner.names, "implicit_factors", "user_bias", "item_bias")
+    kernel: ClassVar[Callable[..., None]] = staticmethod(_kernels.train_svdpp)
 
-    def _lay_out(self, train: Ratings, counts: list[np.ndarray]) -> None:
-        every_user = np.arange(train.n_users + 1, dtype=np.int32)
-        all_items = np.array([0, train.n_items], np.int32)
-        _, *self._columns, self._starts = _blocks.lay_out(
-            train.user, train.item, self._in_units(train.rating), every_user, all_items, self.config.seed
-        )
+    def _lay_out(self, train: Ratings) -> Schedule:
+        sizes = self.sizes["user"], self.sizes["item"]
+        return UserSchedule(train.user, train.item, train.rating, *sizes, self.config.seed)
 
-    def _train(self, rng: np.random.Generator, learning_rate: float) -> float:
-        order = rng.permutation(self.sizes["user"]).astype(np.int32)
-        errors = np.zeros(self.sizes["user"])
-        tables = *self._factors(), self.tables["implicit_factors"]
-        _kernels.train_svdpp(order, self._starts, errors, *self._columns, *tables, *self._arguments(learning_rate))
+    def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        found = super().epoch(number, learning_rate, tick)
+        assert self._schedule is not None
         self.tables["user_vectors"] = _kernels.implicit_user_factors(
-            self._starts, self._columns[0], self.tables["user_factors"], self.tables["implicit_factors"]
+            self._schedule.starts,
+            self._schedule.columns[0],
+            self.tables["user_factors"],
+            self.tables["implicit_factors"],
         )
-        return float(errors.sum())
-
-    def scorer(self) -> FactorScorer:
-        return FactorScorer(dict(self.tables), self.n_factors, self.mean, self.unit)
+        return found
 
 
-def _grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, int]:
-    """(user blocks, item blocks) of the grid of ratings; the number of threads has no say, so that it changes no result."""
-    most = max(1, math.isqrt(n_ratings // _BLOCK_RATINGS))
-    fewest = min(_MIN_BLOCKS, most)
-    most = max(fewest, n_ratings // _BLOCK_RATINGS // _MIN_BLOCKS)
-    user_blocks, item_blocks = (min(max(-(-4 * n * width // _BLOCK_BYTES), fewest), most) for n in (n_users, n_items))
-    return user_blocks, item_blocks
+def _root(mean_square: float) -> float:
+    return math.sqrt(mean_square) if mean_square >= 0 else math.nan
 
 
 def _unit(rating: np.ndarray) -> float:
-    """The power of two by which ratings are divided so that their spread is about that of 1 to 5 stars, 1.1.
-
-    Learning rate and penalties then suit any scale; 1 for stars and half stars, and exact in floating point for others.
-    """
+    """The spread of ratings as a multiple of that of 1 to 5 stars."""
     spread = float(rating.std(dtype=np.float64))
-    return 2.0 ** round(math.log2(spread / 1.1)) if spread > 0 else 1.0
+    return spread / _SPREAD_OF_STARS if spread > 0 else 1.0
 
 
 def _penalties(counts: np.ndarray, l2: float, power: float) -> np.ndarray:

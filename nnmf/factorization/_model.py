@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
+from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
 from nnmf.errors import DataError
 from nnmf.models import Catalogue, Model
@@ -31,7 +31,7 @@ class Factorization(Model):
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        defaults = {**self.defaults, "n_threads": os.cpu_count() or 1}
+        defaults = {**self.defaults, "n_threads": usable_cores()}
         super().__init__(given.with_defaults(self.kind, defaults))
 
     @property
@@ -50,7 +50,7 @@ class Factorization(Model):
         return self._table("item_factors")
 
     def _table(self, name: str) -> np.ndarray:
-        return cast(FactorScorer, self.scorer).in_ratings(name)
+        return self.scorer.arrays()[name]
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> FunkLearner:
         return self.learner_class(self.config, catalogue, start)
@@ -68,5 +68,5 @@ class Factorization(Model):
             raise DataError(f"unit: got {unit!r}; a number above zero is needed.")
         names = (*self.learner_class.names, *self.derived)
         sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
-        mean = catalogue.global_mean / unit if "user_bias" in names else 0.0
+        mean = catalogue.global_mean if "user_bias" in names else 0.0
         return FactorScorer.read(arrays, names, sizes, self.n_factors, mean, float(unit))

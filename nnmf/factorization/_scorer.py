@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,11 @@ from nnmf.storage import check_array
 from nnmf.training import Scorer
 
 from . import _kernels
+from ._vectors import zero_rows
 
 
 class FactorScorer(Scorer):
-    """Prediction: ``unit * (mean + b_u + b_i + x_u . q_i)``.
+    """Prediction: ``mean + b_u + b_i + x_u . q_i``.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class FactorScorer(Scorer):
     n_factors : int
         Columns of the tables that are no padding.
     mean : float
-        What predictions start from, in units of rating.
+        What predictions start from.
     unit : float
-        What parameters are measured in.
+        The spread that training measured its steps in; what goes on from here needs it.
     """
 
     def __init__(self, tables: dict[str, np.ndarray], n_factors: int, mean: float, unit: float) -> None:
@@ -36,7 +36,8 @@ class FactorScorer(Scorer):
         users = tables.get("user_vectors", tables["user_factors"])
         self._factors = {"user": users, "item": tables["item_factors"]}
         self._biases = {
-            side: tables.get(f"{side}_bias", np.zeros(len(table), np.float32)) for side, table in self._factors.items()
+            side: tables[f"{side}_bias"] if f"{side}_bias" in tables else np.zeros(len(table), np.float32)
+            for side, table in self._factors.items()
         }
 
     @classmethod
@@ -62,73 +63,52 @@ class FactorScorer(Scorer):
         for name, array in arrays.items():
             n = sizes["user" if name.startswith("user") else "item"]
             shape = (n,) if name.endswith("bias") else (n, n_factors)
-            tables[name] = _widened(check_array(array, shape, np.float32, name))
+            tables[name] = copied(check_array(array, shape, np.float32, name), n)
         return cls(tables, n_factors, mean, unit)
 
     def copy(self) -> FactorScorer:
         """The same with tables of its own."""
-        tables = {name: table.copy() for name, table in self.tables.items()}
+        tables = {name: copied(table, len(table)) for name, table in self.tables.items()}
         return FactorScorer(tables, self.n_factors, self.mean, self.unit)
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         prediction = np.empty(len(user), np.float32)
         tables = *self._factors.values(), *self._biases.values()
         _kernels.predict(_read_only(user), _read_only(item), *tables, self.mean, prediction)
-        if self.unit != 1:
-            prediction *= np.float32(self.unit)
         return prediction
 
     def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray:
         chosen = slice(None) if rows is None else rows
-        table = self._factors[side][chosen, : self.n_factors] * np.float32(math.sqrt(self.unit))
-        bias = self._biases[side][chosen] * np.float32(self.unit)
+        table, bias = self._factors[side][chosen, : self.n_factors], self._biases[side][chosen]
         one = np.ones(len(table), np.float32)
-        extra = [bias + np.float32(self.mean * self.unit), one] if side == "user" else [one, bias]
+        extra = [bias + np.float32(self.mean), one] if side == "user" else [one, bias]
         return np.column_stack([table, *extra])
 
     def alone(self, side: str) -> np.ndarray | None:
-        if f"{side}_bias" not in self.tables:
-            return None
-        return np.float32(self.mean * self.unit) + self._biases[side] * np.float32(self.unit)
+        return np.float32(self.mean) + self._biases[side] if f"{side}_bias" in self.tables else None
 
     def vectors(self) -> dict[str, np.ndarray]:
-        found = {name: self.in_ratings(name) for name in self.tables}
+        found = self.arrays()
         if "user_bias" in self.tables:
-            found["global_mean"] = np.array(self.mean * self.unit)
+            found["global_mean"] = np.array(self.mean)
         return found
-
-    def in_ratings(self, name: str) -> np.ndarray:
-        """A table without its padding, measured such that biases and products of vectors are ratings."""
-        table = self.tables[name]
-        if table.ndim == 1:
-            return table * np.float32(self.unit)
-        scaled: np.ndarray = table[:, : self.n_factors] * np.float32(math.sqrt(self.unit))
-        return scaled
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: table[:, : self.n_factors] if table.ndim == 2 else table for name, table in self.tables.items()}
 
     def export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
-        root, unit = np.float32(math.sqrt(self.unit)), np.float32(self.unit)
-        export_factors_onnx(
-            self._factors["user"][:, : self.n_factors] * root,
-            self._factors["item"][:, : self.n_factors] * root,
-            self._biases["user"] * unit,
-            self._biases["item"] * unit,
-            self.mean * self.unit,
-            path,
-            ids=ids,
-            metadata=metadata,
-        )
+        users, items = (table[:, : self.n_factors] for table in self._factors.values())
+        biases = self._biases["user"], self._biases["item"]
+        export_factors_onnx(users, items, *biases, self.mean, path, ids=ids, metadata=metadata)
 
 
-def _widened(array: np.ndarray) -> np.ndarray:
-    """A table of vectors with the padding that the kernels want; each array one that may be written."""
-    if array.ndim == 1:
-        return array.copy()
-    table = np.zeros((len(array), _kernels.padded(array.shape[1])), np.float32)
-    table[:, : array.shape[1]] = array
-    return table
+def copied(table: np.ndarray, n_rows: int) -> np.ndarray:
+    """A copy of a table with room for so many rows, those that are new all zero, laid out as the kernels like it."""
+    if table.ndim == 1:
+        return np.concatenate([table, np.zeros(n_rows - len(table), np.float32)])
+    copy = zero_rows(n_rows, table.shape[1])
+    copy[: len(table), : table.shape[1]] = table
+    return copy
 
 
 def _read_only(index: np.ndarray) -> np.ndarray:

@@ -20,10 +20,12 @@ class FunkSVD(Factorization):
 
     Update, at each rating, both from the old values, with e = r - r_ui::
 
-        p_u <- p_u + learning_rate * (e * q_i - l2_u * p_u)
-        q_i <- q_i + learning_rate * (e * p_u - l2_i * q_i)
+        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * p_u)
+        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * q_i)
 
-    Initial factors are normal about ``sqrt(mean rating / n_factors)``, so that the first predictions are the mean rating.
+    with unit the spread of the ratings over that of 1 to 5 stars, 1.125, so that any scale is trained alike. Initial factors
+    are normal about ``sqrt(mean rating / n_factors)``, with standard deviation ``init_std * sqrt(unit)``, so that the first
+    predictions are the mean rating.
 
     Cold start: the mean rating of the known side, else of all.
 
@@ -68,10 +70,11 @@ class SVD(Factorization):
     Update, at each rating, from the old values, with e = r - r_ui::
 
         b_u <- b_u + learning_rate * (e - bias_l2 * l2_u * b_u)        b_i likewise
-        p_u <- p_u + learning_rate * (e * q_i - l2_u * p_u)
-        q_i <- q_i + learning_rate * (e * p_u - l2_i * q_i)
+        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * p_u)
+        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * q_i)
 
-    Initial biases are zero, initial factors normal with standard deviation ``init_std``.
+    with unit as in `FunkSVD`. Initial biases are zero, initial factors normal with standard deviation
+    ``init_std * sqrt(unit)``.
 
     Cold start: an unknown item is answered with ``mu + b_u``, an unknown user with ``mu + b_i``, both with mu.
 
@@ -128,7 +131,7 @@ class SVDpp(SVD):
 
     Objective and updates: as `SVD` with x_u in place of p_u for q_i, p_u's update unchanged, and for every j in N(u)::
 
-        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i - l2_u * y_j)
+        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i / unit - l2_u * y_j)
 
     The updates of all y_j at every rating are carried out exactly, at the cost of one (see `_kernels.train_svdpp`); users are
     visited one after another in random order, on one thread.

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnmf.errors import DataError
 from nnmf.metrics import rmse
-from nnmf.ranking import top_n, top_n_of_scores
+from nnmf.ranking import ItemIndex, top_n_of_scores
 from nnmf.tables import UNKNOWN, IdMap, Ratings
 from nnmf.training import Scorer
 
@@ -87,23 +87,22 @@ class Answers:
         Where a list has no more items, -1 and NaN stand.
         """
         user = self.catalogue.known("user", as_index(user, "user", len(self.catalogue.users)))
-        options: dict[str, Any] = {"allowed": allowed, "excluded": excluded, "item_order": self._item_order}
+        barred: dict[str, Any] = {"allowed": allowed, "excluded": excluded}
         item, score = np.full((len(user), n), UNKNOWN, np.int32), np.full((len(user), n), np.nan, np.float32)
-        known = np.flatnonzero(user != UNKNOWN)
+        known, unknown = np.flatnonzero(user != UNKNOWN), np.flatnonzero(user == UNKNOWN)
         seen = self.catalogue.seen
-        if self._item_tower is not None:
-            towers = self._user_tower(user[known]), self._item_tower
+        if len(known) and self._index is not None:
             mine = seen.of_users(user[known]) if exclude_seen else None
-            item[known], score[known] = top_n(*towers, n, seen=mine, **options)
-        else:
+            item[known], score[known] = self._index.top(self._user_tower(user[known]), n, seen=mine, **barred)
+        elif len(known):
             n_blocks = max(1, -(-len(known) * len(self.catalogue.items) // _BLOCK_PAIRS))
             for rows in np.array_split(known, n_blocks):
                 mine = seen.of_users(user[rows]) if exclude_seen else None
-                item[rows], score[rows] = top_n_of_scores(self._all_scores(user[rows]), n, seen=mine, **options)
-        unknown = np.flatnonzero(user == UNKNOWN)
+                scores = self._all_scores(user[rows])
+                item[rows], score[rows] = top_n_of_scores(scores, n, seen=mine, item_order=self._item_order, **barred)
         if len(unknown):
-            one = np.ones((1, 1), np.float32)
-            item[unknown], score[unknown] = top_n(one, self.item_alone[:, None], n, **options)
+            # All who are unknown get the one list.
+            item[unknown], score[unknown] = self._popular.top(np.ones((1, 1), np.float32), n, **barred)
         return item, score
 
     @cached_property
@@ -111,14 +110,23 @@ class Answers:
         return order_of(self.catalogue.items)
 
     @cached_property
-    def _item_tower(self) -> np.ndarray | None:
-        """The items' tower; where some have no training rating, a column more tells them, and they have nothing else."""
+    def _index(self) -> ItemIndex | None:
+        """The items by their towers, or None without such.
+
+        Where some items have no training rating, a column more tells them, and they have nothing else.
+        """
         tower = self.scorer.towers("item")
         untrained = self.catalogue.untrained("item")
-        if tower is None or untrained is None:
-            return tower
-        trained = np.where(untrained[:, None], np.float32(0), tower)
-        return np.column_stack([trained, untrained.astype(np.float32)])
+        if tower is None:
+            return None
+        if untrained is not None:
+            trained = np.where(untrained[:, None], np.float32(0), tower)
+            tower = np.column_stack([trained, untrained.astype(np.float32)])
+        return ItemIndex(tower, item_order=self._item_order)
+
+    @cached_property
+    def _popular(self) -> ItemIndex:
+        return ItemIndex(self.item_alone[:, None], item_order=self._item_order)
 
     def _user_tower(self, rows: np.ndarray) -> np.ndarray:
         tower = self.scorer.towers("user", rows)
@@ -136,23 +144,30 @@ class Answers:
     # -- neighbours --------------------------------------------------------------------------------------------------
     def neighbours(self, side: str, row: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows (n,) and cosines (n,) of those whose vectors point most nearly the way this one's does."""
-        known = self.catalogue.users if side == "user" else self.catalogue.items
-        unit = self._directions[side] if side in self._directions else self._find_directions(side)
-        found, cosine = top_n(unit[[row]], unit, n, excluded=[row], item_order=order_of(known))
+        index, vectors = self._neighbourhoods[side]
+        found, cosine = index.top(vectors[[row]], n, excluded=[row])
         return found[0], cosine[0]
 
     @cached_property
-    def _directions(self) -> dict[str, np.ndarray]:
-        return {}
+    def _neighbourhoods(self) -> _Neighbourhoods:
+        return _Neighbourhoods(self)
 
-    def _find_directions(self, side: str) -> np.ndarray:
-        tables = self.scorer.vectors()
+
+class _Neighbourhoods(dict[str, tuple[ItemIndex, np.ndarray]]):
+    """Each side's vectors, laid out to find the nearest by, when they are first asked for."""
+
+    def __init__(self, answers: Answers) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def __missing__(self, side: str) -> tuple[ItemIndex, np.ndarray]:
+        tables, catalogue = self._answers.scorer.vectors(), self._answers.catalogue
         vectors = tables.get(f"{side}_vectors", tables.get(f"{side}_factors"))
         if vectors is None:
             raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors to compare.")
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        self._directions[side] = vectors / np.where(length > 0, length, 1)
-        return self._directions[side]
+        order = order_of(catalogue.users if side == "user" else catalogue.items)
+        self[side] = ItemIndex(vectors, item_order=order, cosine=True), vectors
+        return self[side]
 
 
 def as_index(values: np.ndarray, side: str, n: int) -> np.ndarray:

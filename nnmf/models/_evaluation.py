@@ -10,7 +10,7 @@ import numpy as np
 from nnmf.errors import ConfigError, one_of
 from nnmf.metrics import mae, rmse, rmse_per_user
 from nnmf.ranking import UserItems, ranking_metrics
-from nnmf.tables import Ratings
+from nnmf.tables import UNKNOWN, Ratings
 
 from ._answers import Answers
 from ._ids import under
@@ -38,7 +38,8 @@ def evaluate(
     metrics : iterable of str
         "rmse", "mae", "rmse_per_user" (mean over the users of each one's RMSE), and, at any k, "precision@k", "recall@k",
         "hit_rate@k", "ndcg@k", "mrr@k", "map@k", "coverage@k" of the lists of all items not seen in training
-        (`nnmf.ranking.ranking_metrics` has the formulas).
+        (`nnmf.ranking.ranking_metrics` has the formulas). Users and items that training does not know count as missed;
+        with any of these the answer says how many were judged: "judged_users", "judged_ratings".
     clip : bool, default=True
         Keep predictions within the rating scale.
     relevant_from : float, default=None
@@ -62,13 +63,34 @@ def evaluate(
         found["mae"] = mae(test.rating, prediction)
         found["rmse_per_user"] = rmse_per_user(test.user, test.rating, prediction)
     if cuts:
-        chosen = test.known if relevant_from is None else test.known & (test.rating >= relevant_from)
-        relevant = UserItems.of(test.user[chosen], test.item[chosen], len(catalogue.users))
-        user = np.flatnonzero(relevant.n_items).astype(np.int32)
-        lists, _ = answers.lists(user, max(cuts.values()))
-        for k in set(cuts.values()):
-            found |= ranking_metrics(lists, relevant.of_users(user), len(catalogue.items), k)
+        found |= _ranking(answers, test, relevant_from, set(cuts.values()))
+        wanted += ["judged_users", "judged_ratings"]
     return {name: found[name] for name in wanted}
+
+
+def _ranking(answers: Answers, test: Ratings, relevant_from: float | None, cuts: set[int]) -> dict[str, float]:
+    """The ranking metrics at these cuts; what training does not know is in no list, and counts as missed."""
+    catalogue, n_users = answers.catalogue, len(answers.catalogue.users)
+    chosen = np.ones(len(test), bool) if relevant_from is None else test.rating >= relevant_from
+    user = catalogue.known("user", test.user[chosen])
+    item = catalogue.known("item", test.item[chosen])
+    relevant = UserItems.of(user, item, n_users)
+    strange = np.bincount(user[(item == UNKNOWN) & (user != UNKNOWN)], minlength=n_users)
+    judged = np.flatnonzero(relevant.n_items + strange).astype(np.int32)
+    # Users that training does not know: each counts by himself where the table tells them apart.
+    nobody = np.array([int((user == UNKNOWN).sum())], np.int64)
+    lists, _ = answers.lists(judged, min(max(cuts), max(1, len(catalogue.items))))
+    found: dict[str, float] = {}
+    for k in cuts:
+        found |= ranking_metrics(
+            lists,
+            relevant.of_users(judged),
+            len(catalogue.items),
+            k,
+            n_unknown=strange[judged],
+            unknown_users=nobody,
+        )
+    return found
 
 
 def check_metrics(metrics: Iterable[str]) -> list[str]:

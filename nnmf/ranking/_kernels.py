@@ -18,7 +18,7 @@ from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
 from numba.core import cgutils, types  # type: ignore[import-untyped, unused-ignore]
 from numba.extending import intrinsic  # type: ignore[import-untyped, unused-ignore]
 
-from nnmf._compiled import compiled
+from nnmf._compiled import compiled, usable_cores
 from nnmf.errors import DataError
 from nnmf.tables import UNKNOWN
 
@@ -38,31 +38,37 @@ _BLOCK_TILES = 1024
 
 
 def default_threads() -> int:
-    """Numba's number of threads: as many as there are cores, unless NUMBA_NUM_THREADS says otherwise."""
-    return int(vars(numba.config)["NUMBA_NUM_THREADS"])
+    """As many threads as there are cores for this process, and no more than NUMBA_NUM_THREADS says."""
+    return min(usable_cores(), int(vars(numba.config)["NUMBA_NUM_THREADS"]))
 
 
-def lay_out(item_factors: np.ndarray, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The candidates' factors in tiles as `best` reads them, the item in each place of them, and their largest norm."""
-    n_factors, n_tiles = item_factors.shape[1], -(-len(candidate) // TILE)
+def lay_out(
+    rows: Callable[[np.ndarray], np.ndarray], width: int, item: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Tiles as `best` reads them of the given items, the item in each place of the tiles, and their largest norm.
+
+    `rows` gives the float32 factors, `width` of them, of some items; it is asked for some tens of thousands at a time.
+    """
+    n_tiles = -(-len(item) // TILE)
     place = np.full(n_tiles * TILE, UNKNOWN, np.int32)
-    place[: len(candidate)] = candidate
-    tiles, norm = np.zeros((n_tiles, n_factors, TILE), np.float32), 0.0
+    place[: len(item)] = item
+    tiles, norm = np.zeros((n_tiles, width, TILE), np.float32), 0.0
     for start in range(0, n_tiles, _BLOCK_TILES):
-        inside = candidate[start * TILE : (start + _BLOCK_TILES) * TILE]
-        factors = np.zeros((-(-len(inside) // TILE) * TILE, n_factors), np.float32)
-        with np.errstate(over="ignore"):  # largest_norm says so
-            factors[: len(inside)] = item_factors[inside]
+        inside = item[start * TILE : (start + _BLOCK_TILES) * TILE]
+        factors = np.zeros((-(-len(inside) // TILE) * TILE, width), np.float32)
+        factors[: len(inside)] = rows(inside)
         norm = max(norm, largest_norm(factors, "item"))
-        tiles[start : start + _BLOCK_TILES] = factors.reshape(-1, TILE, n_factors).transpose(0, 2, 1)
-    return tiles.reshape(n_tiles, n_factors * TILE), place, norm
+        tiles[start : start + _BLOCK_TILES] = factors.reshape(len(factors) // TILE, TILE, width).transpose(0, 2, 1)
+    return tiles.reshape(n_tiles, width * TILE), place, norm
 
 
 def largest_norm(factors: np.ndarray, what: str) -> float:
     """Largest Euclidean norm of the rows of a float32 table.
 
-    Raises:
-        DataError: a value that is not finite.
+    Raises
+    ------
+    DataError
+        A value that is not finite.
     """
     norm = float(np.sqrt(np.einsum("uf,uf->u", factors, factors, dtype=np.float64).max(initial=0.0)))
     if not np.isfinite(norm):
@@ -126,10 +132,10 @@ def _patch(
 
 
 @compiled
-def _tile_scores(users: np.ndarray, tile: np.ndarray, scores: np.ndarray) -> None:
-    """scores (GROUP * TILE,) of users (n_factors * GROUP,) and a tile (n_factors * TILE,), both factor by factor."""
+def _tile_scores(users: np.ndarray, n_rows: int, tile: np.ndarray, scores: np.ndarray) -> None:
+    """scores (GROUP * TILE,) of n_rows users (n_factors * GROUP,) and a tile (n_factors * TILE,), both factor by factor."""
     n_factors = len(tile) // TILE
-    for row in range(0, GROUP, _ROWS):
+    for row in range(0, n_rows, _ROWS):
         for item in range(0, TILE, _VECTORS * _LANES):
             _patch(users, row, tile, item, n_factors, scores, row * TILE + item)  # type: ignore[call-arg, unused-ignore]
 
@@ -208,6 +214,7 @@ def best(
     candidate: np.ndarray,
     rank: np.ndarray,
     item_norm: float,
+    barred: np.ndarray,
     seen_start: np.ndarray,
     seen: np.ndarray,
     items: np.ndarray,
@@ -215,14 +222,17 @@ def best(
 ) -> None:
     """Fill items (n_users, n) and scores (n_users, n), which come in as -1 and NaN, with the best candidates in order.
 
-    Args:
-        user_factors: float32 array of shape (n_users, n_factors).
-        users: int64 array of shape (n_users,): their rows in `seen_start`.
-        tiles: float32 array of shape (n_tiles, n_factors * TILE), candidates' factors, factor by factor in a tile.
-        candidate: int32 array of shape (n_tiles * TILE,): the item in each place of the tiles, -1 for padding.
-        rank: int32 array of shape (n_items,): which of two items with equal scores comes first.
-        item_norm: largest Euclidean norm of a candidate's factors.
-        seen_start, seen: items never to list; `seen_start` is empty where there are none.
+    Parameters
+    ----------
+    user_factors : float32 array of shape (n_users, n_factors).
+    users : int32 array of shape (n_users,): their rows in `seen_start`.
+    tiles : float32 array of shape (n_tiles, n_factors * TILE), candidates' factors, factor by factor in a tile.
+    candidate : int32 array of shape (n_tiles * TILE,): the item in each place of the tiles, -1 for padding.
+    rank : int32 array of shape (n_items,): which of two items with equal scores comes first.
+    item_norm : largest Euclidean norm of a candidate's factors.
+    barred : bool array of shape (n_items,), which items never to list; empty where there are none.
+    seen_start, seen : items never to list for a user; `seen_start` is empty where there are none.
+    items, scores : int32 and float32 arrays of shape (n_users, n).
     """
     n_users, n_factors = user_factors.shape
     n = items.shape[1]
@@ -241,7 +251,7 @@ def best(
             slack[row] = (n_factors + 4) * (_ROUNDING * np.sqrt(norm) * item_norm + _TINY)
         for number in range(len(tiles)):
             tile = tiles[number]
-            _tile_scores(packed, tile, approximate)
+            _tile_scores(packed, n_rows, tile, approximate)
             for row in range(n_rows):
                 if _highest(approximate, row * TILE) < gate[row]:
                     continue
@@ -251,7 +261,7 @@ def best(
                     if approximate[row * TILE + at] < gate[row]:
                         continue
                     item = candidate[number * TILE + at]
-                    if item < 0:
+                    if item < 0 or (len(barred) and barred[item]):
                         continue
                     if len(seen_start) and _holds(seen, seen_start[users[user]], seen_start[users[user] + 1], item):
                         continue
@@ -269,41 +279,3 @@ def best(
                 item, score = heap[last], heap_scores[last]
                 heap[last], heap_scores[last] = heap[0], heap_scores[0]
                 _sink(heap, heap_scores, last, item, score, rank)
-
-
-@compiled
-def group(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
-    """(start of each user's items (n_users + 1,), distinct items in ascending order); pairs with a -1 are left out.
-
-    Two counting sorts, by item and then by user, the second keeping the order of the first: no comparison is made.
-    """
-    item_start, start = np.zeros(n_items + 1, np.int64), np.zeros(n_users + 1, np.int64)
-    for at in range(len(user)):
-        if user[at] >= 0 and item[at] >= 0:
-            item_start[item[at] + 1] += 1
-            start[user[at] + 1] += 1
-    for at in range(n_items):
-        item_start[at + 1] += item_start[at]
-    for at in range(n_users):
-        start[at + 1] += start[at]
-    by_item, free = np.empty(item_start[-1], np.int32), item_start[:-1].copy()
-    for at in range(len(user)):
-        if user[at] >= 0 and item[at] >= 0:
-            by_item[free[item[at]]] = user[at]
-            free[item[at]] += 1
-    items, end = np.empty(len(by_item), np.int32), start[:-1].copy()
-    for number in range(n_items):
-        for at in range(item_start[number], item_start[number + 1]):
-            row = by_item[at]
-            if end[row] == start[row] or items[end[row] - 1] != number:
-                items[end[row]] = number
-                end[row] += 1
-    kept = 0
-    for row in range(n_users):
-        first = start[row]
-        start[row] = kept
-        for at in range(first, end[row]):
-            items[kept] = items[at]
-            kept += 1
-    start[n_users] = kept
-    return start, items[:kept]

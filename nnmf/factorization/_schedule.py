@@ -1,0 +1,201 @@
+"""The order in which an epoch visits the ratings, and who walks it: rounds of blocks, and threads that share each round.
+
+The blocks of a round share no user and no item, so they may be trained at the same time in any order, by any number of threads
+or machines: the factors are the same, bit for bit. What a round holds follows from (seed, epoch), what a block holds from
+(seed, block). Between two rounds nothing runs, so that the caller may look at the epoch, stop it, or send the next round elsewhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import numpy as np
+
+from ._layout import block_edges, checked_columns, grid, lay_out
+
+# Multiply-adds in a round that are worth waking threads for, which takes some 50 microseconds.
+_SHARED_WORK = 1 << 19
+# Ratings that SVD++ walks between two looks, at least.
+_CHUNK_RATINGS = 1 << 18
+
+
+class Workers:
+    """Threads that walk a round side by side; a context manager that ends them.
+
+    Parameters
+    ----------
+    n_threads : threads, the calling one among them.
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._pool = ThreadPoolExecutor(n_threads - 1) if n_threads > 1 else None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool:
+            self._pool.shutdown()
+
+    def walk(self, kernel: Callable[..., None], blocks: np.ndarray, n_threads: int, *arguments: Any) -> None:
+        """Call ``kernel(blocks, taken, *arguments)`` on up to `n_threads` threads, and return when all have ended.
+
+        Each takes the next block as soon as it has done one, so no division of labour can be wrong.
+        """
+        taken = np.zeros(1, np.int64)
+        n_others = min(n_threads, self.n_threads, len(blocks)) - 1
+        others = [self._pool.submit(kernel, blocks, taken, *arguments) for _ in range(n_others)] if self._pool else []
+        try:
+            kernel(blocks, taken, *arguments)
+        finally:
+            wait(others)  # a Ctrl-C, too, leaves no thread behind that still writes
+        for other in others:
+            other.result()
+
+
+class Schedule(ABC):
+    """Ratings laid out in blocks, and the rounds of an epoch over them.
+
+    Attributes
+    ----------
+    columns : the laid-out columns that the kernel reads.
+    starts : int64 array of shape (n_blocks + 1,): where each block starts in them.
+    counts : int32 arrays of shape (n_users,) and (n_items,): ratings of each user and of each item.
+    """
+
+    columns: tuple[np.ndarray, ...]
+    starts: np.ndarray
+    counts: list[np.ndarray]
+
+    @abstractmethod
+    def rounds(self, seed: int, epoch: int) -> Iterator[np.ndarray]:
+        """The rounds of an epoch: int32 arrays of block numbers, each block in one of them."""
+
+    @abstractmethod
+    def _threads_for(self, n_ratings: int) -> int | None:
+        """How many threads a round of so many ratings is worth; None: all there are."""
+
+    @property
+    def n_ratings(self) -> int:
+        """Ratings of an epoch."""
+        return int(self.starts[-1])
+
+    def run(
+        self,
+        kernel: Callable[..., None],
+        *arguments: Any,
+        seed: int,
+        epoch: int,
+        workers: Workers,
+        tick: Callable[[int, float], None] | None = None,
+    ) -> float:
+        """Walk one epoch.
+
+        Parameters
+        ----------
+        kernel : a loop of `_kernels`: ``kernel(blocks, taken, starts, errors, *columns, *arguments)``.
+        arguments : what it takes besides.
+        seed, epoch : what the rounds follow from.
+        workers : threads that share each round.
+        tick : called after each round that holds ratings with those done and their total squared error; may raise to end the epoch.
+
+        Returns
+        -------
+        float
+            The total squared error, each rating's measured just before its own update, added up in the order of the blocks.
+        """
+        errors, sizes = np.zeros(len(self.starts) - 1), np.diff(self.starts)
+        done, squared_error = 0, 0.0
+        for blocks in self.rounds(seed, epoch):
+            n_ratings = int(sizes[blocks].sum())
+            if not n_ratings:  # most rounds, where a single row has nearly all ratings
+                continue
+            n_threads = self._threads_for(n_ratings) or workers.n_threads
+            workers.walk(kernel, blocks, n_threads, self.starts, errors, *self.columns, *arguments)
+            if tick:
+                done, squared_error = done + n_ratings, squared_error + float(errors[blocks].sum())
+                tick(done, squared_error)
+        return float(errors.sum())
+
+
+class GridSchedule(Schedule):
+    """Rounds of blocks that share no user and no item, for Funk SVD and SVD.
+
+    Parameters
+    ----------
+    user, item : int32 arrays of shape (n_ratings,), indices.
+    rating : float32 array of shape (n_ratings,).
+    n_users, n_items : rows of the tables.
+    width : floats in a row of factors.
+    seed : seed of the shuffle within blocks.
+    n_threads : threads that lay the ratings out.
+    shape : (user blocks, item blocks); default: `grid` chooses.
+
+    Raises
+    ------
+    DataError
+        Columns that do not fit together, or an index outside the tables.
+    """
+
+    def __init__(
+        self,
+        user: np.ndarray,
+        item: np.ndarray,
+        rating: np.ndarray,
+        n_users: int,
+        n_items: int,
+        width: int,
+        seed: int,
+        n_threads: int = 1,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
+        columns, self.counts = checked_columns(user, item, rating, n_users, n_items)
+        self.width, self.shape = width, shape or grid(n_users, n_items, width, len(user))
+        edges = [block_edges(count, n_blocks) for count, n_blocks in zip(self.counts, self.shape, strict=True)]
+        *laid_out, self.starts = lay_out(*columns, *edges, seed, n_threads)  # type: ignore[call-arg, arg-type]
+        self.columns = tuple(laid_out)
+
+    def rounds(self, seed: int, epoch: int) -> Iterator[np.ndarray]:
+        """The rows of a random Latin rectangle: each of min(shape) blocks, the largest first, so that all threads end together."""
+        (n_user_blocks, n_item_blocks), rng = self.shape, np.random.default_rng((seed, epoch))
+        users, items = rng.permutation(n_user_blocks), rng.permutation(n_item_blocks)
+        most, least = max(self.shape), min(self.shape)
+        longer = (rng.permutation(most)[:, None] + np.arange(least)) % most
+        if n_user_blocks < n_item_blocks:
+            blocks = users * n_item_blocks + items[longer]
+        else:
+            blocks = users[longer] * n_item_blocks + items
+        largest_first = np.argsort(-np.diff(self.starts)[blocks], axis=1, kind="stable")
+        yield from np.take_along_axis(blocks, largest_first, axis=1).astype(np.int32)
+
+    def _threads_for(self, n_ratings: int) -> int | None:
+        return None if n_ratings * self.width >= _SHARED_WORK else 1
+
+
+class UserSchedule(Schedule):
+    """All ratings of a user together, the users in random order, for SVD++: one thread, for users share their items' rows.
+
+    Parameters, Raises: as `GridSchedule`. A block is a user, a round a number of them with some 260,000 ratings together.
+    """
+
+    def __init__(
+        self, user: np.ndarray, item: np.ndarray, rating: np.ndarray, n_users: int, n_items: int, seed: int
+    ) -> None:
+        columns, self.counts = checked_columns(user, item, rating, n_users, n_items)
+        edges = np.arange(n_users + 1, dtype=np.int32), np.array([0, n_items], np.int32)
+        _, *laid_out, self.starts = lay_out(*columns, *edges, seed)  # type: ignore[call-arg, arg-type]
+        self.columns = tuple(laid_out)
+
+    def rounds(self, seed: int, epoch: int) -> Iterator[np.ndarray]:
+        """The users in random order, cut where another `_CHUNK_RATINGS` ratings are full."""
+        order = np.random.default_rng((seed, epoch)).permutation(len(self.starts) - 1).astype(np.int32)
+        total = np.cumsum(np.diff(self.starts)[order])
+        cuts = np.searchsorted(total, np.arange(_CHUNK_RATINGS, total[-1], _CHUNK_RATINGS)) + 1
+        yield from (users for users in np.split(order, np.unique(cuts)) if len(users))
+
+    def _threads_for(self, n_ratings: int) -> int | None:
+        return 1
