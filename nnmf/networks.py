@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Network = Callable[..., "Symbol"]
 
+_mxnet.mend_numpy()  # so that ``import mxnet as mx``, as the tutorial begins, works from here on
+
 #: the registered networks by name
 NETWORKS: dict[str, Network] = {}
 
