@@ -9,8 +9,8 @@ from nnmf._lazy import lazily
 from ._cores import usable_cores
 
 if TYPE_CHECKING:
-    from ._loops import compiled
+    from ._loops import compiled, loop_cache
 
-__all__ = ["compiled", "usable_cores"]
+__all__ = ["compiled", "loop_cache", "usable_cores"]
 
-__getattr__, __dir__ = lazily(__name__, {"compiled": "nnmf._compiled._loops"})
+__getattr__, __dir__ = lazily(__name__, dict.fromkeys(("compiled", "loop_cache"), "nnmf._compiled._loops"))

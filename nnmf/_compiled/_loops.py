@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
+
+from nnmf.errors import BackendError
 
 logger = logging.getLogger("nnmf")
 
@@ -72,8 +75,26 @@ def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     try:
         dispatcher._cache = _Cache(dispatcher.py_func)
     except (RuntimeError, OSError) as error:  # "cannot cache function: no locator available"
-        _say("lost", f"Numba finds no folder to keep compiled loops in ({_why(error)}): {_EACH_TIME}")
+        _say("lost", _no_folder(error))
     return dispatcher
+
+
+def loop_cache() -> Path:
+    """The folder that compiled loops are kept in.
+
+    Raises
+    ------
+    BackendError
+        There is none that can be written.
+    """
+    try:
+        return Path(FunctionCache(loop_cache).cache_path)
+    except (RuntimeError, OSError) as error:
+        raise BackendError(_no_folder(error)) from error
+
+
+def _no_folder(error: Exception) -> str:
+    return f"Numba finds no folder to keep compiled loops in ({_why(error)}): {_EACH_TIME}"
 
 
 def _why(error: Exception) -> str:

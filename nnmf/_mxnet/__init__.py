@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._context import CONTEXTS, context, parse_context, why_no_gpu
 from ._cuda import Gpu, query_gpus
-from ._install import install_command, installed_build
-from ._load import load
+from ._install import install_command, installed_build, replace_command
+from ._load import load, repair_command
 from ._mend import mend_numpy
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = [
     "mx",
     "parse_context",
     "query_gpus",
+    "repair_command",
+    "replace_command",
     "why_no_gpu",
 ]
 

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 from types import ModuleType
 
 from nnmf.errors import BackendError
@@ -49,6 +50,24 @@ def load() -> ModuleType:
             return importlib.import_module("mxnet")
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(_why_import_failed(error, build)) from error
+
+
+def repair_command() -> str:
+    """The command that makes `load` work where it fails; it keeps the build that is there, if this machine can run it."""
+    try:
+        build = _install.installed_build()
+    except BackendError:  # both
+        return _install.replace_command("mxnet")
+    if build is None:
+        return _install.install_command()
+    if find_spec("distutils") is None:
+        return "pip install setuptools"
+    if build == "mxnet-cu112":
+        try:
+            _cuda.query_gpus()
+        except OSError:  # without a driver, only the build for CPUs can be imported
+            build = "mxnet"
+    return _install.replace_command(build)
 
 
 def _forget_failed_import() -> None:

@@ -150,7 +150,7 @@ def top_n(
         with np.errstate(over="ignore"):  # largest_norm says so
             factors = np.ascontiguousarray(user_factors[rows[block]], np.float32)
         user_norm = largest_norm(factors, "user")
-        if user_norm * item_norm > np.finfo(np.float32).max / 2:
+        if user_norm * item_norm > float(np.finfo(np.float32).max) / 2:
             raise DataError(
                 f"scores may overflow: the largest norms of factors are {user_norm:.3g} and {item_norm:.3g}."
             )
