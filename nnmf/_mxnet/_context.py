@@ -60,7 +60,12 @@ def context(spec: str = "auto") -> tuple[mx.Context, str]:
 
 
 def why_no_gpu(index: int = 0) -> str | None:
-    """Why gpu(`index`) cannot train, or None where it can. Imports MXNet.
+    """Why a GPU cannot train, or None where it can. Imports MXNet.
+
+    Parameters
+    ----------
+    index : int, default=0
+        The GPU's number, as NVIDIA's driver and MXNet count.
 
     Raises
     ------

@@ -51,6 +51,16 @@ def install_command(build: str = "mxnet") -> str:
 
     MXNet's metadata asks for ``numpy<2``, though it works with NumPy 2 once `mend_numpy` was called; the command then
     leaves dependencies aside and names what is needed.
+
+    Parameters
+    ----------
+    build : {'mxnet', 'mxnet-cu112'}, default='mxnet'
+        For CPUs alone, or for NVIDIA's GPUs with the CUDA libraries that it links.
+
+    Returns
+    -------
+    str
+        One line for a shell.
     """
     requirements = [f"{build}==1.9.1"]
     beside_numpy_2 = sys.version_info >= (3, 13) or int((version_of("numpy") or "1").split(".")[0]) > 1
