@@ -9,6 +9,7 @@ from ._lazy import lazily
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from nnmf._mxnet import mx
     from nnmf.config import DataConfig, TrainConfig
     from nnmf.factorization import SVD, FunkSVD, SVDpp
     from nnmf.kinds import fit, load, load_checkpoint
@@ -27,6 +28,7 @@ _HOMES = {
     "fit": "nnmf.kinds",
     "load": "nnmf.kinds",
     "load_checkpoint": "nnmf.kinds",
+    "mx": "nnmf._mxnet",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "fit",
     "load",
     "load_checkpoint",
+    "mx",
 ]
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

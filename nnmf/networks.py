@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Network = Callable[..., "Symbol"]
 
+_mxnet.mend_numpy()  # so that ``import mxnet as mx``, as the tutorial begins, works from here on
+
 #: the layers a network may end in, and what each makes of its first input
 OUTPUT_LAYERS = {
     "LinearRegressionOutput": "identity",

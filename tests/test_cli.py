@@ -226,6 +226,7 @@ def test_help_needs_neither_numpy_s_weight_nor_mxnet():
     assert "--learning-rate" in done.stdout
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_at_once_and_keeps_what_was_finished(file, tmp_path):
     command = [sys.executable, "-m", "nnmf.train", "--network", "plain", "--dataset", str(file), "--n-epochs", "100000"]
     process = subprocess.Popen(
@@ -264,6 +265,7 @@ def test_a_factorization_by_the_same_command(file, capsys, tmp_path):
         assert code == 2 and message in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [["--network", "dropout_mlp", "--hidden-units", "4"], ["--model", "svdpp"]])
 def test_a_run_killed_at_any_moment_goes_on_as_if_it_never_stopped(file, capsys, tmp_path, model):
     command = [*model, "--dataset", file, "--n-factors", 3, "--n-epochs", 30, "--seed", 7]
@@ -401,6 +403,7 @@ def test_runs_that_start_together_get_folders_of_their_own(tmp_path, monkeypatch
     assert [str(default_folder("x")) for _ in range(3)] == ["runs/x-now", "runs/x-now-2", "runs/x-now-3"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_any_moment_leaves_a_folder_that_agrees_with_itself(file, tmp_path):
     rng = np.random.default_rng(1)
     for attempt in range(4):
@@ -423,6 +426,7 @@ def test_ctrl_c_at_any_moment_leaves_a_folder_that_agrees_with_itself(file, tmp_
         )
 
 
+@pytest.mark.slow
 def test_a_full_disk_gets_one_sentence(file, tmp_path):
     """A limit on the size of files stands in for the disk."""
     base = f"{sys.executable} -m nnmf.train --dataset {file} --n-epochs 2 --output run"

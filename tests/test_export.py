@@ -334,7 +334,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)  # makes its import fail
     symbol = build_network("plain", N_USERS, N_ITEMS)
-    with pytest.raises(BackendError, match=r"needs the package onnx: pip install 'nnmf\[onnx\]'"):
+    with pytest.raises(BackendError, match=r"needs the package onnx: pip install 'onnx>=1\.16'"):
         export_onnx(symbol, random_parameters(symbol), tmp_path / "model.onnx")
 
 

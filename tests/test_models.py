@@ -390,6 +390,7 @@ def test_a_network_without_towers_recommends_too(tables, tmp_path, monkeypatch):
     assert np.array_equal(nnmf.load(tmp_path / "model").recommend(train.users.ids[:4], 5)[0], ids)
 
 
+@pytest.mark.slow
 def test_damaged_folders_are_refused_in_one_sentence():
     """A part of what scripts/damage_models.py tries."""
     script = Path(__file__).parent.parent / "scripts" / "damage_models.py"

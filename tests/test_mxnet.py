@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 
 from nnmf import _mxnet
-from nnmf._mxnet import Gpu
+from nnmf._mxnet import Gpu, _cuda, _install, _load, _mend
 from nnmf.errors import BackendError, ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +25,7 @@ CC = shutil.which("cc")
 needs_cc = pytest.mark.skipif(
     CC is None or sys.platform != "linux", reason="compiles stand-in libraries: needs cc, Linux"
 )
-needs_mxnet = pytest.mark.skipif(_mxnet.find_spec("mxnet") is None, reason="needs MXNet: pip install 'nnmf[cpu]'")
+needs_mxnet = pytest.mark.skipif(find_spec("mxnet") is None, reason="needs MXNet")
 GOOD_CARD = Gpu("Test GPU", (8, 6))
 
 
@@ -59,10 +61,14 @@ def install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def stand_in(*builds: str, source: str | None = "") -> None:
         for name in [name for name in sys.modules if name.partition(".")[0] == "mxnet"]:
             del sys.modules[name]
-        monkeypatch.setattr(_mxnet, "_has_distribution", lambda name: name in builds)
+        real_version = _install.version_of
+        there = dict.fromkeys(builds, "1.9.1")
+        monkeypatch.setattr(
+            _install, "version_of", lambda name: there.get(name) if "mxnet" in name else real_version(name)
+        )
         if source is None:
-            real = _mxnet.find_spec
-            monkeypatch.setattr(_mxnet, "find_spec", lambda name: None if name == "mxnet" else real(name))
+            real = _install.find_spec
+            monkeypatch.setattr(_install, "find_spec", lambda name: None if name == "mxnet" else real(name))
         else:
             package = tmp_path / "site" / "mxnet"
             package.mkdir(parents=True)
@@ -85,7 +91,7 @@ def test_import_is_quiet_and_late() -> None:
         "mx = _mxnet.load()\n"
         "assert mx is _mxnet.load() is sys.modules['mxnet']\n"
         "import numpy\n"
-        "assert numpy.bool is bool and numpy.int is int\n"
+        "assert numpy.bool(1) == True and numpy.int is int\n"
         "dense = mx.sym.FullyConnected(mx.sym.Variable('data'), num_hidden=1)\n"
         "net = mx.sym.LinearRegressionOutput(dense, name='out')\n"
         "bound = net.simple_bind(mx.cpu(), data=(4, 3))\n"
@@ -118,9 +124,79 @@ def test_python_312_without_setuptools() -> None:
     code = "import sys; sys.modules['setuptools'] = None\nfrom nnmf import _mxnet; _mxnet.load()"
     answer = run(code, SETUPTOOLS_USE_DISTUTILS="stdlib")
     assert (
-        "BackendError: MXNet 1.9.1 imports distutils, which Python 3.12 no longer has: pip install setup"
+        "BackendError: MXNet 1.9.1 imports distutils, which Python 3.12 and newer no longer have: pip install setup"
         in answer.stderr
     )
+
+
+# --- NumPy, mended
+
+
+@needs_mxnet
+@pytest.mark.parametrize(
+    "first", ["from nnmf import mx", "import nnmf.networks\nimport mxnet as mx", "import nnmf.neural, mxnet as mx"]
+)
+def test_each_way_to_a_mended_mxnet(first: str) -> None:
+    answer = run(first + "\nprint(mx.sym.Variable('a').simple_bind(mx.cpu(), a=(1, 2)).forward()[0].shape)", "-Wignore")
+    assert (answer.stdout, answer.returncode) == ("(1, 2)\n", 0), answer.stderr
+
+
+@needs_mxnet
+def test_mending_after_a_bare_import_failed() -> None:
+    answer = run(
+        "import sys, types\n"
+        "sys.modules['mxnet.context'] = types.ModuleType('mxnet.context')\n"  # a half that the failure left behind
+        "from nnmf import mx\n"
+        "print(mx.nd.ones(2).asnumpy().tolist())\n"
+    )
+    assert (answer.stdout, answer.returncode) == ("[1.0, 1.0]\n", 0), answer.stderr
+
+
+def test_networks_mend_numpy_without_importing_mxnet() -> None:
+    answer = run(
+        "import nnmf.networks, numpy, sys\nprint('mxnet' in sys.modules, numpy.int is int, numpy.PZERO)", "-Werror"
+    )
+    assert (answer.stdout, answer.stderr) == ("False True 0.0\n", "")
+
+
+def test_mending_leaves_what_numpy_has_alone() -> None:
+    """Nothing changes but the names that are missing, and those are what NumPy 1 had."""
+    answer = run(
+        "import numpy, warnings\n"
+        "from nnmf import _mxnet\n"
+        "warnings.simplefilter('error')\n"
+        "before = dict(vars(numpy)), numpy.geterr(), numpy.get_printoptions(), list(warnings.filters)\n"
+        "_mxnet.mend_numpy()\n"
+        "after = dict(vars(numpy)), numpy.geterr(), numpy.get_printoptions(), list(warnings.filters)\n"
+        "added = after[0].keys() - before[0].keys()\n"
+        "assert all(after[0][name] is before[0][name] for name in before[0])\n"
+        "assert before[1:] == after[1:] and not added & set(numpy.__all__ or ())\n"
+        "print(*sorted(added - {'__warningregistry__'}))\n"
+    )
+    assert answer.stderr == ""
+    if int(np.__version__.split(".")[0]) > 1:
+        names = (
+            "Inf NAN NINF NZERO NaN PINF PZERO alltrue in1d int mirr msort npv pmt ppmt product pv rate round_ sometrue"
+        )
+        assert set(names.split()) <= set(answer.stdout.split()) <= {*names.split(), "trapz"}
+    else:
+        assert set(answer.stdout.split()) <= {"bool", "int", "mirr", "npv", "pmt", "ppmt", "pv", "rate"}
+
+
+def test_dropped_names_are_what_they_were() -> None:
+    """Against NumPy 1's documentation, on whichever NumPy runs this."""
+    names = _mend._dropped(np)
+    a, b = np.array([[3, 1], [2, 4]]), np.array([2, 3])
+    assert names["msort"](a).tolist() == [[2, 1], [3, 4]]
+    assert names["in1d"](a, b).tolist() == [True, False, True, False]
+    assert (names["product"](a), names["alltrue"](a > 1), names["sometrue"](a > 3)) == (24, False, True)
+    assert (names["PZERO"], np.signbit(names["NZERO"]), names["PINF"], names["NINF"]) == (0, True, np.inf, -np.inf)
+    assert names["Inf"] == np.inf and np.isnan(names["NaN"]) and np.isnan(names["NAN"])
+    assert names["round_"](1.26, 1) == 1.3
+    with pytest.raises(
+        RuntimeError, match=r"numpy\.pmt was removed from NumPy 1\.20: the package numpy-financial has it"
+    ):
+        names["pmt"](1, 2, 3)
 
 
 # --- the ways an import can fail, one sentence each
@@ -134,19 +210,21 @@ def test_a_module_already_imported_is_taken_as_it_is(install, monkeypatch: pytes
         assert _mxnet.load() is module
 
 
-def test_not_installed(install) -> None:
+def test_not_installed(install, monkeypatch: pytest.MonkeyPatch) -> None:
     install(source=None)
     assert _mxnet.installed_build() is None
-    with pytest.raises(
-        BackendError, match=r"^MXNet is not installed: pip install 'nnmf\[cpu\]', or 'nnmf\[cu112\]' for"
-    ):
+    monkeypatch.setattr(_install, "install_command", lambda build="mxnet": f"COMMAND {build}")
+    text = "MXNet is not installed: COMMAND mxnet (for an NVIDIA GPU, python -m nnmf doctor names the command)"
+    with pytest.raises(BackendError, match=f"^{re.escape(text)}$"):
         _mxnet.load()
 
 
 def test_both_builds_installed(install) -> None:
     install("mxnet", "mxnet-cu112")
     for call in (_mxnet.installed_build, _mxnet.load):
-        with pytest.raises(BackendError, match="on top of each other: run pip uninstall -y mxnet mxnet-cu112, then"):
+        with pytest.raises(
+            BackendError, match="so neither is whole: pip uninstall -y mxnet mxnet-cu112 && pip install"
+        ):
             call()
 
 
@@ -159,39 +237,25 @@ def test_metadata_alone_names_the_build(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert _mxnet.installed_build() == "mxnet-cu112"
 
 
-@pytest.mark.parametrize("build, extra", [("mxnet", "cpu"), ("mxnet-cu112", "cu112")])
+@pytest.mark.parametrize("build", ["mxnet", "mxnet-cu112"])
 @pytest.mark.parametrize("left", ["nothing", "a folder without __init__.py"])
 def test_files_lost_to_the_other_builds_uninstall(
-    install, monkeypatch: pytest.MonkeyPatch, build: str, extra: str, left: str
+    install, monkeypatch: pytest.MonkeyPatch, build: str, left: str
 ) -> None:
     install(build, source=None)
     if left != "nothing":
-        monkeypatch.setattr(_mxnet, "find_spec", lambda name: SimpleNamespace(origin=None))
-    text = f"the files of {build} are incomplete: run pip uninstall -y {build}, then pip install 'nnmf[{extra}]'"
+        monkeypatch.setattr(_install, "find_spec", lambda name: SimpleNamespace(origin=None))
+    text = (
+        f"the files of {build} are incomplete: pip uninstall -y mxnet mxnet-cu112 && {_install.install_command(build)}"
+    )
     with pytest.raises(BackendError, match=f"^{re.escape(text)}$"):
-        _mxnet.load()
-
-
-def test_numpy_2(install, monkeypatch: pytest.MonkeyPatch) -> None:
-    install("mxnet")
-    monkeypatch.setattr(np, "__version__", "2.0.1")
-    with pytest.raises(BackendError, match=r"^MXNet 1\.9\.1 does not work with NumPy 2\.0\.1: pip install 'numpy<2'$"):
-        _mxnet.load()
-
-
-def test_python_too_new(install, monkeypatch: pytest.MonkeyPatch) -> None:
-    install("mxnet")
-    monkeypatch.setattr(_mxnet, "_PYTHON", (3, 13))
-    with pytest.raises(
-        BackendError, match=r"does not run on Python 3\.13: make an environment with 3\.10, 3\.11 or 3\.12$"
-    ):
         _mxnet.load()
 
 
 def test_no_distutils(install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("mxnet")
-    real = _mxnet.find_spec
-    monkeypatch.setattr(_mxnet, "find_spec", lambda name: None if name == "distutils" else real(name))
+    real = _mend.find_spec
+    monkeypatch.setattr(_mend, "find_spec", lambda name: None if name == "distutils" else real(name))
     monkeypatch.setitem(sys.modules, "setuptools", None)
     with pytest.raises(BackendError, match=r"imports distutils, .*: pip install setuptools$"):
         _mxnet.load()
@@ -206,15 +270,16 @@ def test_no_distutils(install, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "raise OSError('libcudnn.so.8: cannot open shared object file')",
-            "MXNet lacks a CUDA library (libcudnn.so.8: cannot open shared object file): pip install 'nnmf[cu112]'",
+            "MXNet lacks a CUDA library (libcudnn.so.8: cannot open shared object file): "
+            "pip install 'nvidia-cudnn-cu11>=8.9,<9'",
         ),
         (
             "raise OSError('libgomp.so.1: cannot open shared object file')",
-            "MXNet cannot be imported (OSError: libgomp.so.1: cannot open shared object file); pip install --force-",
+            "MXNet cannot be imported (OSError: libgomp.so.1: cannot open shared object file); pip uninstall -y",
         ),
         (
             "import a_module_nobody_has",
-            "MXNet cannot be imported (ModuleNotFoundError: No module named 'a_module_nobody_has'); pip install",
+            "MXNet cannot be imported (ModuleNotFoundError: No module named 'a_module_nobody_has'); pip uninstall",
         ),
         (
             "raise RuntimeError('Cannot find the MXNet library.\\nCandidates:\\n/a/libmxnet.so')",
@@ -251,7 +316,7 @@ def cuda_machine(tmp_path: Path) -> tuple[Path, Path]:
         "libcudnn.so.8": ["libcublas.so.11"],
         "libcusolver.so.11": ["libcublas.so.11", "libcusparse.so.11"],
     }
-    for _, folder, soname in _mxnet._CUDA_LIBRARIES:
+    for _, folder, soname in _cuda.CUDA_LIBRARIES:
         libraries[soname] = site / "nvidia" / folder / "lib" / soname
         compile_library(libraries[soname], "", *(libraries[need] for need in needs.get(soname, [])))
     compile_library(
@@ -278,7 +343,8 @@ def cuda_machine(tmp_path: Path) -> tuple[Path, Path]:
 
 LOAD_CU112 = (
     "from nnmf import _mxnet\n"
-    "_mxnet._has_distribution = lambda name: name == 'mxnet-cu112'\n"
+    "from nnmf._mxnet import _install\n"
+    "_install.version_of = lambda name: '1.9.1' if name == 'mxnet-cu112' else None\n"
     "print(_mxnet.load().answer, _mxnet.query_gpus())\n"
 )
 
@@ -309,15 +375,16 @@ def test_cuda_libraries_missing(cuda_machine: tuple[Path, Path]) -> None:
     answer = run(LOAD_CU112, PYTHONPATH=str(site), LD_LIBRARY_PATH=str(driver))
     assert answer.stderr.endswith(
         "BackendError: mxnet-cu112 lacks the CUDA libraries libcufft.so.10, libnccl.so.2: "
-        "pip install 'nnmf[cu112]' (that is nvidia-cufft-cu11, nvidia-nccl-cu11)\n"
+        "pip install nvidia-cufft-cu11==10.9.0.58 nvidia-nccl-cu11==2.21.5\n"
     )
 
 
 def test_cu112_without_a_driver(install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("mxnet-cu112")
-    monkeypatch.setattr(_mxnet, "_DRIVER", "libcuda_of_no_machine.so.1")
+    monkeypatch.setattr(_cuda, "DRIVER", "libcuda_of_no_machine.so.1")
     with pytest.raises(
-        BackendError, match=r"needs NVIDIA's driver .* take the CPU build with pip uninstall -y mxnet-cu112"
+        BackendError,
+        match=r"needs NVIDIA's driver .* take the CPU build with pip uninstall -y mxnet mxnet-cu112 && pip install",
     ):
         _mxnet.load()
 
@@ -326,15 +393,15 @@ def test_load_order_and_places(install, monkeypatch: pytest.MonkeyPatch, tmp_pat
     """Wheels by absolute path, global, each after what it links; a soname alone only where no wheel has the file."""
     install("mxnet-cu112")
     loaded: list[tuple[str, int | None]] = []
-    monkeypatch.setattr(_mxnet.ctypes, "CDLL", lambda name, mode=None: loaded.append((name, mode)))
-    for _, folder, soname in _mxnet._CUDA_LIBRARIES[:-1]:
+    monkeypatch.setattr(_cuda.ctypes, "CDLL", lambda name, mode=None: loaded.append((name, mode)))
+    for _, folder, soname in _cuda.CUDA_LIBRARIES[:-1]:
         path = tmp_path / "site" / "nvidia" / folder / "lib" / soname
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     _mxnet.load()
     assert loaded.pop(0) == ("libcuda.so.1", None)
-    assert loaded.pop() == ("libnccl.so.2", _mxnet.ctypes.RTLD_GLOBAL)
-    assert all(Path(name).is_absolute() and mode == _mxnet.ctypes.RTLD_GLOBAL for name, mode in loaded)
+    assert loaded.pop() == ("libnccl.so.2", _cuda.ctypes.RTLD_GLOBAL)
+    assert all(Path(name).is_absolute() and mode == _cuda.ctypes.RTLD_GLOBAL for name, mode in loaded)
     order = [Path(name).name for name, _ in loaded]
     assert order.index("libcublasLt.so.11") < order.index("libcublas.so.11") < order.index("libcudnn.so.8")
     assert max(order.index("libcublas.so.11"), order.index("libcusparse.so.11")) < order.index("libcusolver.so.11")
@@ -342,16 +409,40 @@ def test_load_order_and_places(install, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_the_cpu_build_loads_no_cuda(install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("mxnet")
-    monkeypatch.setattr(_mxnet, "_load_cuda_libraries", lambda: pytest.fail("not for the CPU build"))
+    monkeypatch.setattr(_cuda, "load_cuda_libraries", lambda: pytest.fail("not for the CPU build"))
     _mxnet.load()
 
 
 def test_the_extra_names_every_wheel() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     extra = project.partition("cu112 = [")[2].partition("\n]")[0]
-    assert set(re.findall(r'"(nvidia-[a-z-]+-cu11)[=>]', extra)) == {
-        package for package, _, _ in _mxnet._CUDA_LIBRARIES
+    assert tuple(re.findall(r'"(nvidia-.*)"', extra)) == _install.CUDA_REQUIREMENTS
+    assert {re.split("[=>]", text)[0] for text in _install.CUDA_REQUIREMENTS} == {
+        package for package, _, _ in _cuda.CUDA_LIBRARIES
     }
+
+
+@pytest.mark.parametrize(
+    "python, numpy, setuptools, command",
+    [
+        ((3, 10), "1.23.0", None, "pip install mxnet==1.9.1"),
+        ((3, 11), "2.5.5", None, "pip install --no-deps mxnet==1.9.1"),
+        ((3, 12), "1.26.4", None, "pip install mxnet==1.9.1 setuptools"),
+        ((3, 12), "2.0.0", "84.2", "pip install --no-deps mxnet==1.9.1"),
+        ((3, 13), "2.5.5", None, "pip install --no-deps mxnet==1.9.1 setuptools"),
+    ],
+)
+def test_the_command_fits_this_python_and_numpy(
+    monkeypatch: pytest.MonkeyPatch, python: tuple[int, int], numpy: str, setuptools: str | None, command: str
+) -> None:
+    monkeypatch.setattr(_install.sys, "version_info", python)
+    monkeypatch.setattr(_install, "version_of", {"numpy": numpy, "setuptools": setuptools}.get)
+    assert _mxnet.install_command() == command
+
+
+def test_the_command_for_gpus_names_every_library() -> None:
+    words = shlex.split(_mxnet.install_command("mxnet-cu112"))
+    assert "mxnet-cu112==1.9.1" in words and set(_install.CUDA_REQUIREMENTS) < set(words)
 
 
 # --- the driver
@@ -368,7 +459,7 @@ def test_driver_that_refuses(tmp_path: Path, code: int, answer: str) -> None:
 
 
 def test_no_driver_is_an_oserror(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_mxnet, "_DRIVER", "libcuda_of_no_machine.so.1")
+    monkeypatch.setattr(_cuda, "DRIVER", "libcuda_of_no_machine.so.1")
     with pytest.raises(OSError, match="libcuda_of_no_machine"):
         _mxnet.query_gpus()
 
@@ -402,21 +493,10 @@ def machine(monkeypatch: pytest.MonkeyPatch):
             context=SimpleNamespace(num_gpus=num_gpus),
             MXNetError=FakeMXNetError,
         )
-        monkeypatch.setattr(_mxnet, "query_gpus", query_gpus)
-        monkeypatch.setattr(_mxnet, "load", FakeLoad(module))
+        monkeypatch.setattr(_cuda, "query_gpus", query_gpus)
+        monkeypatch.setattr(_load, "load", lambda: module)
 
     return stand_in
-
-
-class FakeLoad:
-    def __init__(self, module: SimpleNamespace) -> None:
-        self.module = module
-
-    def __call__(self) -> SimpleNamespace:
-        return self.module
-
-    def cache_clear(self) -> None:
-        """As `functools.cache` has it."""
 
 
 @pytest.mark.parametrize(
@@ -457,7 +537,10 @@ def test_second_gpu(machine) -> None:
 
 CARD_RANGE = "MXNet 1.9.1 runs on compute capability 5.0 to 8.9 only, gpu(0) is "
 REFUSALS = [
-    (([GOOD_CARD], False), "the installed MXNet is built for CPU only (nnmf[cu112] has the build for GPUs)"),
+    (
+        ([GOOD_CARD], False),
+        "the installed MXNet is built for CPU only (python -m nnmf doctor names the command for the other)",
+    ),
     ((OSError("libcuda.so.1: cannot open"),), "NVIDIA's driver does not work (libcuda.so.1: cannot open)"),
     (([],), "there is no gpu(0), NVIDIA's driver shows no GPU"),
     (([Gpu("Tesla K80", (3, 7))],), CARD_RANGE + "Tesla K80, compute capability 3.7"),

@@ -294,6 +294,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(saved, tmp_path):
     assert process.wait(60) == 1
 
 
+@pytest.mark.slow
 def test_memory_stays_that_of_a_block(saved, tmp_path):
     """Ten times the pairs, the same peak."""
     code = (

@@ -203,6 +203,7 @@ def test_durations():
 TUTORIAL = [1.4336, 1.2023, 1.1165, 1.0731, 1.0510, 1.0360, 1.0252, 1.0172]
 
 
+@pytest.mark.slow
 def test_the_tutorial_s_curve(u1):
     curve = []  # the tutorial does not clip
     fit("plain", u1[0], ctx="cpu", seed=1, callbacks=[lambda _, model: curve.append(model.rmse(u1[1], clip=False))])
@@ -210,6 +211,7 @@ def test_the_tutorial_s_curve(u1):
     assert curve[2:] == pytest.approx(TUTORIAL, rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_mlp_s_figure(u1):
     model = fit("one_layer_mlp", *u1, ctx="cpu", seed=1, n_epochs=3)
     assert 0.94 < model.history[-1].valid_rmse < 1.02

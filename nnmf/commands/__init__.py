@@ -7,10 +7,16 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-#: module of each command, whose ``main`` takes its arguments as a list of texts (default: the command line's) and exits
-COMMANDS = {"train": "_train", "predict": "_predict", "data": "_data", "cache": "_cache"}
+#: what each command is for; the module ``_NAME.py`` has its ``main``, which takes its arguments as a list of texts and exits
+COMMANDS = {
+    "train": "train a model and report its RMSE",
+    "predict": "predict ratings or list recommendations with a saved model",
+    "data": "print the statistics of a table of ratings",
+    "cache": "see and clear what is kept between runs",
+    "doctor": "say what is installed, what can be used, and what mends the rest",
+}
 
-__all__ = ["COMMANDS", "Terminated", "run"]
+__all__ = ["COMMANDS", "Terminated", "main", "run"]
 
 
 class Terminated(KeyboardInterrupt):
@@ -25,17 +31,22 @@ def run(name: str, argv: list[str] | None = None) -> NoReturn:
     code: Any = 0
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        importlib.import_module(f".{COMMANDS[name]}", __name__).main(argv)
+        importlib.import_module(f"._{name}", __name__).main(argv)
     except SystemExit as stop:
         code = stop.code
     except KeyboardInterrupt as interrupt:
-        print(f"python -m nnmf.{name}: interrupted.", file=sys.stderr)
+        print("nnmf: interrupted.", file=sys.stderr)
         code = 143 if isinstance(interrupt, Terminated) else 130
     finally:
         # What comes is the end, whatever else is sent.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     sys.exit(code)
+
+
+def main() -> None:
+    """The script ``nnmf``: its first argument names the command."""
+    run("main")
 
 
 def _terminate(*_: Any) -> NoReturn:

@@ -63,7 +63,7 @@ class OnnxGraph:
         try:
             self.onnx: Any = importlib.import_module("onnx")
         except ImportError as error:
-            raise BackendError("exporting to ONNX needs the package onnx: pip install 'nnmf[onnx]'.") from error
+            raise BackendError("exporting to ONNX needs the package onnx: pip install 'onnx>=1.16'.") from error
         self.ids = ids
         self._nodes: list[Any] = []
         self._constants: dict[str, np.ndarray] = {}
