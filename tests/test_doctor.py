@@ -33,7 +33,6 @@ def doctor(*arguments: str, blocked: tuple[str, ...] = (), **environment: str) -
 
 @needs_mxnet
 def test_nothing_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "u.data").write_text("")
     done = doctor(NNMF_CACHE=str(tmp_path / "not there yet"), NNMF_DATA=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -137,7 +136,7 @@ def test_commands_are_dispatched(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = nnmf_command("--help", capsys=capsys)
     assert code == 0
-    assert all(f"\n  {name} " in out for name in _main._COMMANDS)
+    assert all(f"\n  {name} " in out for name in _main.COMMANDS)
     assert nnmf_command("--version", capsys=capsys) == (0, f"nnmf {nnmf.__version__}\n", "")
 
 
