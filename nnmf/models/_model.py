@@ -89,6 +89,10 @@ class Model(ABC):
             Arrays that are missing, or of another shape or type.
         """
 
+    def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 arrays that training may need besides the parameters, by name."""
+        return {}
+
     def take_network(self, network: Any) -> None:
         """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
         raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nnmf.config import TrainConfig
-from nnmf.storage import ModelState, Parameters
+from nnmf.errors import DataError
+from nnmf.storage import ModelState, Parameters, check_array
 from nnmf.training import Snapshot
 
 from ._answers import Answers
@@ -75,12 +76,20 @@ def from_state(cls: type[Model], config: TrainConfig, state: ModelState, resumed
         digest=state.train_digest,
         negatives=config.negatives or 0,
     )
-    kept = Snapshot(state.kept.epoch, model.scorer_of(catalogue, state.kept.arrays, state.details), state.kept.state)
+    kept = _snapshot(model, catalogue, state, state.kept)
     last = kept if kept.epoch == len(state.history) else None
     if resumed and last is None and state.last is not None:
-        last = Snapshot(
-            state.last.epoch, model.scorer_of(catalogue, state.last.arrays, state.details), state.last.state
-        )
+        last = _snapshot(model, catalogue, state, state.last)
     shown = last if resumed and last is not None else kept
     model._learned = Learned(Answers(catalogue, shown.scorer), list(state.history), kept, last, state.compared_from)
     return model
+
+
+def _snapshot(model: Model, catalogue: Catalogue, state: ModelState, parameters: Parameters) -> Snapshot:
+    scorer = model.scorer_of(catalogue, parameters.arrays, state.details)
+    shapes = model.state_shapes(scorer)
+    for name, array in parameters.state.items():
+        if name not in shapes:
+            raise DataError(f"state: holds {name!r}, which training does not need.")
+        check_array(array, shapes[name], np.float32, f"state: {name}")
+    return Snapshot(parameters.epoch, scorer, parameters.state)

@@ -13,9 +13,18 @@ from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import BackendError, ConfigError, DataError
 from nnmf.models import Catalogue, Model
-from nnmf.networks import Network, build_network, check_symbol, find_network, label_name, n_rows, network_settings
+from nnmf.networks import (
+    NETWORKS,
+    Network,
+    build_network,
+    check_symbol,
+    find_network,
+    label_name,
+    n_rows,
+    network_settings,
+)
 from nnmf.storage import ModelState
-from nnmf.training import Snapshot
+from nnmf.training import Scorer, Snapshot
 
 from ._learner import NetworkLearner, in_one_sentence
 from ._scorer import ARGUMENT, AUXILIARY, NetworkScorer
@@ -119,6 +128,9 @@ class NetworkModel(Model):
             )
         return build_network(self._function or self.network, n_users, n_items, **self.settings)
 
+    def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(array.shape) for name, array in scorer.parameters.items()}
+
     def take_network(self, network: Any) -> None:
         self._function = find_network(network)
 
@@ -133,6 +145,8 @@ class NetworkModel(Model):
         network, settings = state.details.get("network"), state.details.get("settings")
         if not isinstance(network, str) or not isinstance(settings, dict):
             raise DataError("details: name no network and its settings.")
+        if network in NETWORKS and set(settings) != set(network_settings(NETWORKS[network])):
+            raise DataError(f"details: {sorted(settings)} are not the settings of the network {network!r}.")
         model = cls.__new__(cls)
         model._function, model._whole_batches = None, False
         try:

@@ -206,7 +206,7 @@ class ItemIndex:
             last = 0 if bias is None else bias[users]
             rows = self._row(table[users], None if self._bias is None else (1, last))
             user_norm = largest_norm(rows, "user")
-            if user_norm * item_norm > np.finfo(np.float32).max / 2:
+            if user_norm * item_norm > float(np.finfo(np.float32).max) / 2:
                 raise DataError(
                     f"scores may overflow: the largest norms of factors are {user_norm:.3g} and {item_norm:.3g}."
                 )
