@@ -1,0 +1,156 @@
+"""True answers where little is known: rows without ratings, few ratings, unknown users and items, columns the wrong way round."""
+
+import gc
+import logging
+import weakref
+
+import numpy as np
+import pytest
+
+import nnmf
+from nnmf.errors import DataError
+from nnmf.kinds import FACTORIZATIONS
+from nnmf.models import Catalogue
+from nnmf.networks import NETWORKS
+
+from .conftest import low_rank
+
+NAMES = [*NETWORKS, *FACTORIZATIONS]
+SETTINGS = {
+    **{name: {"n_factors": 5, "n_epochs": 5, "init_std": 0.1} for name in FACTORIZATIONS},
+    **{
+        name: {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "ctx": "cpu", "learning_rate": 0.1} for name in NETWORKS
+    },
+}
+
+
+def slow_mean(ratings, base, damping=5):
+    return (sum(ratings) + damping * base) / (len(ratings) + damping)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ids_without_a_training_rating_are_answered_as_unknown_ones(name):
+    """The map holds users and items that `take` left no rating of; 0.1 answered them from the random start."""
+    whole = low_rank(noise=0.1)
+    train = whole.take((whole.user >= 10) & (whole.item >= 8))
+    model = nnmf.fit(name, train, **SETTINGS[name])
+    user, item = whole.users.ids, whole.items.ids
+    pairs = [(user[3], item[20]), (user[30], item[2]), (user[3], item[2])]
+    strangers = [(9999, item[20]), (user[30], 9999), (9999, 9999)]
+    found = model.predict(*zip(*pairs, strict=True))
+    assert np.array_equal(found, model.predict(*zip(*strangers, strict=True)))
+    assert found[2] == pytest.approx(train.rating.mean(), rel=1e-5)
+    with pytest.raises(DataError, match=f"user {user[3]} is not among"):
+        model.predict([user[3]], [item[20]], unknown="error")
+    # Lists: such a user gets the list of nobody, such items stand where the rule puts them.
+    assert np.array_equal(model.recommend(user[3], 40)[0], model.recommend(9999, 40)[0])
+    listed, scores = model.recommend(user[30], 40, exclude_seen=False)
+    answers = model.predict([user[30]] * 40, listed, clip=False)
+    assert scores == pytest.approx(answers, abs=1e-4)
+    # The test ratings of the rest are judged by the rule, not by noise.
+    rest = whole.take((whole.user < 10) & (whole.item >= 8))
+    rule = [model.predict([9999], [item[at]])[0] for at in rest.item]
+    assert model.rmse(rest) == pytest.approx(np.sqrt(np.mean((rest.rating - rule) ** 2)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_few_ratings_do_not_outrank_many(name):
+    """An item with two ratings of 5 against one with forty of 4.5: undamped, the first leads a new user's list."""
+    many = [(user, 1, 4.5) for user in range(40)]
+    rows = [*many, (0, 2, 5.0), (1, 2, 5.0), *((user, 3, 2.0 + user % 3) for user in range(40))]
+    users, items, ratings = zip(*rows, strict=True)
+    model = nnmf.fit(name, nnmf.Ratings.from_arrays(users, items, ratings), **SETTINGS[name])
+    assert model.recommend(9999, 3)[0][0] == 1
+    base = np.mean(ratings)
+    assert model.item_mean == pytest.approx(
+        [slow_mean([4.5] * 40, base), slow_mean([5, 5], base), slow_mean([2.0 + u % 3 for u in range(40)], base)],
+        rel=1e-5,
+    )
+
+
+def test_with_negatives_popularity_answers_for_the_unknown():
+    train = low_rank(n_ratings=900, noise=0.2)
+    settings = {"n_factors": 5, "n_epochs": 3, "batch_size": 50, "ctx": "cpu", "negatives": 4}
+    model = nnmf.fit("plain", train, **settings)
+    # Slowly: each item's mean over its ratings and the zeros that it may be expected to have been drawn as.
+    counts = np.bincount(train.item, minlength=train.n_items).astype(float)
+    expected = np.zeros(train.n_items)
+    for user in range(train.n_users):
+        rated = set(train.item[train.user == user].tolist())
+        free = [item for item in range(train.n_items) if item not in rated]
+        expected[free] += 4 * len(rated) / len(free)
+    base = train.rating.sum(dtype=float) / (5 * len(train))
+    total = np.bincount(train.item, weights=train.rating, minlength=train.n_items)
+    assert model.item_mean == pytest.approx((total + 5 * base) / (counts + expected + 5), rel=1e-5)
+    assert model.predict([9999], [8888], clip=False)[0] == pytest.approx(base, rel=1e-5)
+    # What is unknown stands below what those who are known are told to watch.
+    best = model.recommend(train.users.ids, 1)[1][:, 0]
+    assert model.predict([9999], [8888], clip=False)[0] < np.median(best) or np.median(best) < base
+
+
+def test_the_catalogue_counts_each_pair_once():
+    first, second = low_rank().split(0.5, seed=1)
+    both, table = Catalogue.of(first).extended(low_rank())
+    whole = Catalogue.of(low_rank())
+    order = both.users.index(whole.users.ids)
+    assert both.user_total[order] == pytest.approx(whole.user_total, rel=1e-6)
+    assert np.array_equal(both.user_count[order], whole.user_count)
+    assert len(both.seen.item) == len(low_rank()) == len(table)
+    assert len(second) > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rmse_has_one_meaning(name):
+    train, test = low_rank(noise=1.0).split(0.8)
+    train = nnmf.Ratings.from_arrays(
+        train.users.ids[train.user], train.items.ids[train.item], train.rating, scale=(2.5, 3.5)
+    )
+    model = nnmf.fit(name, train, test, **SETTINGS[name])
+    clipped = model.predict(test.users.ids[test.user.clip(0)], test.items.ids[test.item.clip(0)])
+    known = test.known
+    assert np.all((clipped >= 2.5) & (clipped <= 3.5))
+    assert model.rmse(test) == model.evaluate(test)["rmse"] == model.history[model.best_epoch - 1].valid_rmse
+    assert model.rmse(test, clip=False) == model.evaluate(test, clip=False)["rmse"]
+    part = test.take(known)
+    slow = np.sqrt(np.mean((part.rating - clipped[known].astype(float)) ** 2))
+    assert model.rmse(part) == pytest.approx(slow, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trained_model_lets_its_table_go(name):
+    train, test = low_rank(noise=0.2).split(0.8)
+    model = nnmf.fit(name, train, test, **SETTINGS[name])
+    alive = weakref.ref(train.rating)
+    del train
+    gc.collect()
+    assert alive() is None and model.rmse(test) > 0
+
+
+def test_a_model_below_the_mean_says_so(caplog):
+    train, test = low_rank().split(0.8)
+    with caplog.at_level(logging.WARNING):
+        nnmf.fit("plain", train, test, n_factors=2, n_epochs=1, batch_size=50, learning_rate=1e-6, ctx="cpu")
+    assert "is no better than that of answering the mean rating to everything" in caplog.text
+    caplog.clear()
+    model = nnmf.fit("svd", train, test, n_epochs=20)
+    assert "no better" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        model.predict(np.arange(5000, 5020), np.arange(7000, 7020))
+    assert "are the columns the other way round?" in caplog.text
+
+
+def test_ratings_far_apart_change_no_meaning_of_a_look_up():
+    model = nnmf.fit("svd", low_rank(), n_epochs=2)
+    for odd in ("--5", "9" * 5000, "٣", " 1", "01", "+1", "1_0", "", "1.0"):
+        assert model.predict([odd], [1]) == pytest.approx(model.predict([9999], [1]))
+    assert model.predict(["1"], ["2"]) == pytest.approx(model.predict([1], [2]))
+
+
+@pytest.mark.parametrize(
+    "columns", [([0], [0, 1]), ([[0]], [0]), ([0.5], [0]), ([2**40], [0]), (["a"], [0]), ([0], [-2])]
+)
+@pytest.mark.parametrize("name", ["plain", "svd", "svdpp"])
+def test_indices_that_are_none(name, columns):
+    model = nnmf.fit(name, low_rank(), **SETTINGS[name])
+    with pytest.raises(DataError):
+        model.predict_index(*map(np.asarray, columns))
