@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,24 +15,35 @@ import numpy.typing as npt
 
 from nnmf.errors import ConfigError, DataError, one_of
 
-from ._ids import UNKNOWN, IdMap, as_column, as_ids, as_seconds
+from ._building import arrays_of_frame, columns_of_arrays
+from ._cache import Columns
+from ._ids import UNKNOWN, IdMap
 from ._readers import read_columns
+from ._relation import read_query
+from ._splits import first_of, n_of_train, share_of_each, shuffled
 
 _DUPLICATES = ("error", "last", "mean")
+_OWN_SCALE = (np.nan, np.nan)
+_MOST_RATINGS = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
     """Immutable table of ratings, addressed by index.
 
-    Attributes:
-        user, item: int32 arrays of shape (n_ratings,): indices into `users` and `items`; -1 marks an id unknown to the
-            table whose id maps these are (see ``like`` of the constructors).
-        rating: float32 array of shape (n_ratings,).
-        users, items: the id maps.
-        timestamp: int64 array of shape (n_ratings,) in seconds, or None.
-        name: what reports call the table.
-        scale: lowest and highest rating there can be; default: the lowest and highest in the table.
+    Attributes
+    ----------
+    user, item : int32 arrays of shape (n_ratings,)
+        Indices into `users` and `items`; -1 marks an id unknown to the table whose id maps these are (see ``like`` of the
+        constructors).
+    rating : float32 array of shape (n_ratings,)
+    users, items : IdMap
+    timestamp : int64 array of shape (n_ratings,), or None
+        In seconds.
+    name : str
+        What reports call the table.
+    scale : tuple of float
+        Lowest and highest rating there can be; default: the lowest and highest in the table.
     """
 
     user: np.ndarray
@@ -42,9 +53,13 @@ class Ratings:
     items: IdMap
     timestamp: np.ndarray | None = None
     name: str = "table"
-    scale: tuple[float, float] = field(default=(np.nan, np.nan))
+    scale: tuple[float, float] = field(default=_OWN_SCALE)
 
     def __post_init__(self) -> None:
+        if len(self) > _MOST_RATINGS:
+            raise DataError(
+                f"{self.name}: {len(self)} ratings are more than the {_MOST_RATINGS} that a table can hold; take a sample."
+            )
         if np.isnan(self.scale[0]):
             scale = (float(self.rating.min()), float(self.rating.max())) if len(self) else (0.0, 0.0)
             object.__setattr__(self, "scale", scale)
@@ -78,37 +93,34 @@ class Ratings:
     ) -> Ratings:
         """A table from columns of equal length (n_ratings,).
 
-        Args:
-            user_ids, item_ids: integers or strings.
-            ratings: finite numbers.
-            timestamps: whole seconds, or dates (datetime64 or `datetime`), which are cut to whole seconds since 1970.
-            duplicates: what becomes of a (user, item) pair that stands there more than once: "error", "last" (in the
-                table's order) or "mean" (of its ratings).
-            like: a table whose id maps to use (a test table's train table); ids it lacks get index -1.
-            name: what reports call the table.
-            scale: lowest and highest rating there can be; default: `like`'s, else the table's own.
+        Parameters
+        ----------
+        user_ids, item_ids : array-like
+            Integers, strings or UUIDs.
+        ratings : array-like
+            Finite numbers.
+        timestamps : array-like, optional
+            Whole seconds, or dates (datetime64, `datetime` or texts), which are cut to whole seconds since 1970.
+        duplicates : str
+            What becomes of a (user, item) pair that stands there more than once: "error", "last" (in the table's order)
+            or "mean" (of its ratings).
+        like : Ratings, optional
+            A table whose id maps to use (a test table's train table); ids it lacks get index -1.
+        name : str
+            What reports call the table.
+        scale : tuple of float, optional
+            Lowest and highest rating there can be; default: `like`'s, else the table's own.
 
-        Raises:
-            DataError: no ratings, unequal lengths, a rating that is no finite number, an unusable id, a duplicate pair.
-            ConfigError: an unknown way with duplicates.
+        Raises
+        ------
+        DataError
+            No ratings, unequal lengths, a rating that is no finite number, an unusable id, a duplicate pair.
+        ConfigError
+            An unknown way with duplicates.
         """
-        if duplicates not in _DUPLICATES:
-            raise ConfigError(one_of(duplicates, _DUPLICATES, "duplicates"))
-        user_id, item_id = as_ids(user_ids, f"{name}: user ids"), as_ids(item_ids, f"{name}: item ids")
-        rating = as_column(ratings, np.float32, f"{name}: ratings")
-        timestamp = None if timestamps is None else as_seconds(timestamps, f"{name}: timestamps")
-        lengths = {len(column) for column in (user_id, item_id, rating, timestamp) if column is not None}
-        if len(lengths) > 1:
-            raise DataError(
-                f"{name}: the columns have unequal lengths {sorted(lengths)}; give one entry a rating in each."
-            )
-        if lengths == {0}:
-            raise DataError(f"{name}: holds no ratings; give at least one.")
-        users, user = IdMap.number(user_id)
-        items, item = IdMap.number(item_id)
-        table = cls(user, item, rating, users, items, timestamp, name, scale or (np.nan, np.nan))
-        table = table._without_duplicates(duplicates)
-        return table if like is None else table.mapped(like)
+        _check_duplicates(duplicates)
+        columns = columns_of_arrays(user_ids, item_ids, ratings, timestamps, name)
+        return cls._of_columns(columns, duplicates, like, name, scale)
 
     @classmethod
     def from_file(
@@ -117,7 +129,7 @@ class Ratings:
         *,
         delimiter: str | None = None,
         header: bool | None = None,
-        columns: tuple[int, ...] | None = None,
+        columns: Sequence[int] | Mapping[str, str] | None = None,
         on_error: str = "raise",
         duplicates: str = "error",
         cache: bool = True,
@@ -125,18 +137,43 @@ class Ratings:
         name: str | None = None,
         scale: tuple[float, float] | None = None,
     ) -> Ratings:
-        """A table from a text file, plain or gzip; see `read_columns` and `from_arrays` for arguments and errors."""
+        """A table from a file: text, JSON lines or Parquet; see `read_columns` and `from_arrays`."""
+        _check_duplicates(duplicates)
         found = read_columns(path, delimiter=delimiter, header=header, columns=columns, on_error=on_error, cache=cache)
-        return cls.from_arrays(
-            found.user_id,
-            found.item_id,
-            found.rating,
-            found.timestamp,
-            duplicates=duplicates,
-            like=like,
-            name=name or Path(path).name,
-            scale=scale,
-        )
+        return cls._of_columns(found, duplicates, like, name or Path(path).name, scale)
+
+    @classmethod
+    def from_sql(
+        cls,
+        query: str,
+        connection: Any = None,
+        *,
+        duplicates: str = "error",
+        like: Ratings | None = None,
+        name: str = "query",
+        scale: tuple[float, float] | None = None,
+    ) -> Ratings:
+        """A table from a query whose columns are user, item, rating[, timestamp], by known names or else by position.
+
+        Parameters
+        ----------
+        query : str
+            SQL of DuckDB, or of SQLite where the connection is one to it; it may name files.
+        connection : optional
+            A connection of DuckDB or of `sqlite3`, or the path of a database file of either, which is only read;
+            default: a database of its own, in which the query can name files.
+        duplicates, like, name, scale
+            See `from_arrays`.
+
+        Raises
+        ------
+        DataError
+            A query that fails, lacks such columns or selects nothing, and what `from_arrays` raises.
+        ConfigError
+            What is no query or connection.
+        """
+        _check_duplicates(duplicates)
+        return cls._of_columns(read_query(query, connection, name), duplicates, like, name, scale)
 
     @classmethod
     def from_frame(
@@ -151,26 +188,32 @@ class Ratings:
     ) -> Ratings:
         """A table from a pandas or polars frame (or anything that answers ``frame[column]``), by column names.
 
-        A lazy frame of polars is collected; a dictionary of columns is a frame too. Further options are those of
-        `from_arrays`.
+        A lazy frame of polars is collected; a dictionary of columns is a frame too. A sparse matrix of scipy is one of
+        users by items whose entries are ratings. Further options are those of `from_arrays`.
 
-        Raises:
-            DataError: a column that the frame lacks, and what `from_arrays` raises.
+        Raises
+        ------
+        DataError
+            A column that the frame lacks, and what `from_arrays` raises.
         """
-        if hasattr(frame, "collect") and not hasattr(frame, "__array__"):
-            frame = frame.collect()
-        columns = frame if isinstance(frame, Mapping) else getattr(frame, "columns", None)
-        if columns is None:
-            raise DataError(f"from_frame: got a {type(frame).__name__}, which has no columns; use from_arrays.")
-        names = list(columns)
-        wanted = [user, item, rating] if timestamp is None else [user, item, rating, timestamp]
-        for name in wanted:
-            if name not in names:
-                raise DataError(
-                    f"the frame has no column {name!r}; it has {names}. Name the columns with user=, item=, rating=."
-                )
         options.setdefault("name", "frame")
-        return cls.from_arrays(*(np.asarray(frame[name]) for name in wanted), **options)
+        wanted = [user, item, rating] if timestamp is None else [user, item, rating, timestamp]
+        return cls.from_arrays(*arrays_of_frame(frame, wanted), **options)
+
+    @classmethod
+    def _of_columns(
+        cls,
+        found: Columns,
+        duplicates: str,
+        like: Ratings | None,
+        name: str,
+        scale: tuple[float, float] | None,
+    ) -> Ratings:
+        table = cls(
+            found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, scale or _OWN_SCALE
+        )
+        table = table._without_duplicates(duplicates)
+        return table if like is None else table.mapped(like)
 
     # -- sizes -------------------------------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -203,7 +246,8 @@ class Ratings:
     def digest(self) -> str:
         """SHA-256 of the ratings and their ids, by which a table is known again."""
         digest = hashlib.sha256()
-        for column in (self.user, self.item, self.rating, self.users.ids, self.items.ids):
+        ids = (array for known in (self.users, self.items) for array in known.to_arrays().values())
+        for column in (self.user, self.item, self.rating, *ids):
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
@@ -222,7 +266,7 @@ class Ratings:
         columns = {}
         for side, ids, known in (("user", self.users, users), ("item", self.items, items)):
             # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
-            table = np.append(known.index(ids.ids), np.int32(UNKNOWN))
+            table = np.append(known.index_of(ids), np.int32(UNKNOWN))
             columns[side] = table[getattr(self, side)]
         return replace(self, **columns, users=users, items=items, scale=scale)
 
@@ -232,11 +276,7 @@ class Ratings:
         for side, ids in (("user", self.users), ("item", self.items)):
             index = getattr(self, side)
             self._require_known(index)
-            used = np.zeros(len(ids), bool)
-            used[index] = True
-            if not used.all():
-                columns[side] = (np.cumsum(used, dtype=np.int32) - np.int32(1))[index]
-                columns[side + "s"] = IdMap(ids.ids[used])
+            columns[side + "s"], columns[side] = ids.used(index)
         return replace(self, **columns)
 
     def _require_known(self, *indices: np.ndarray) -> None:
@@ -254,7 +294,7 @@ class Ratings:
             first = np.flatnonzero(pair == ordered[1:][twice][0])
             at = first[0]
             raise DataError(
-                f"{self.name}: user {self.users.ids[self.user[at]].item()!r} rated item {self.items.ids[self.item[at]].item()!r} "
+                f"{self.name}: user {self.users.at(self.user[at]).item()!r} rated item {self.items.at(self.item[at]).item()!r} "
                 f"{len(first)} times (ratings {int(first[0]) + 1} and {int(first[1]) + 1} of the table; {int(twice.sum())} "
                 "duplicates in all); keep the 'last' or the 'mean' of such ratings with the duplicates option."
             )
@@ -274,27 +314,20 @@ class Ratings:
 
         The train table's id maps hold just its own users and items; the test table is mapped through them.
 
-        Raises:
-            ConfigError: a fraction that leaves one side without ratings, a seed that is none.
-            DataError: ratings of unknown users or items (so do the other ways to split).
+        Raises
+        ------
+        ConfigError
+            A fraction that leaves one side without ratings, a seed that is none.
+        DataError
+            Ratings of unknown users or items (so do the other ways to split).
         """
         n_train = self._n_train(fraction)
-        order = self._shuffled(seed)
-        in_train = np.zeros(len(self), bool)
-        in_train[order[:n_train]] = True
-        return self._parted(in_train)
+        return self._parted(first_of(shuffled(len(self), seed), n_train))
 
     def split_by_user(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
         """(train, test): of each user's n ratings a random ``ceil(fraction * n)`` train, so that every user is known."""
         self._n_train(fraction)
-        order = self._shuffled(seed)
-        order = order[np.argsort(self.user[order], kind="stable")]
-        per_user = np.bincount(self.user, minlength=self.n_users)
-        start = np.cumsum(per_user) - per_user
-        by_user = self.user[order]
-        rank = np.arange(len(self)) - start[by_user]
-        in_train = np.zeros(len(self), bool)
-        in_train[order] = rank < np.ceil(fraction * per_user - 1e-9)[by_user]
+        in_train = share_of_each(self.user, self.n_users, fraction, shuffled(len(self), seed))
         if in_train.all():
             raise ConfigError(
                 f"fraction: {fraction} leaves no rating to test on; no user of {self.name} has enough of them."
@@ -304,40 +337,35 @@ class Ratings:
     def split_by_time(self, fraction: float = 0.8) -> tuple[Ratings, Ratings]:
         """(train, test): the oldest ``fraction`` of the ratings, and the rest; ties by the table's order.
 
-        Raises:
-            DataError: a table without timestamps.
+        Raises
+        ------
+        DataError
+            A table without timestamps.
         """
         if self.timestamp is None:
             raise DataError(f"{self.name}: has no timestamps to split by; use split or split_by_user.")
-        in_train = np.zeros(len(self), bool)
-        in_train[np.argsort(self.timestamp, kind="stable")[: self._n_train(fraction)]] = True
-        return self._parted(in_train)
+        return self._parted(first_of(np.argsort(self.timestamp, kind="stable"), self._n_train(fraction)))
 
     def folds(self, n_folds: int = 5, seed: int = 0) -> Iterator[tuple[Ratings, Ratings]]:
         """``n_folds`` pairs (train, test) whose test tables part the ratings at random: each is tested on once."""
         if not 2 <= n_folds <= len(self):
             raise ConfigError(f"n_folds: got {n_folds}; give a number from 2 to the table's {len(self)} ratings.")
         self._require_known(self.user, self.item)
-        order = self._shuffled(seed)
+        order = shuffled(len(self), seed)
         for rows in np.array_split(order, n_folds):
             in_train = np.ones(len(self), bool)
             in_train[rows] = False
             yield self._parted(in_train)
 
-    def _shuffled(self, seed: int) -> np.ndarray:
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ConfigError(f"seed: got {seed!r}; give a whole number of at least 0.")
-        return np.random.default_rng(seed).permutation(len(self))
-
     def _n_train(self, fraction: float) -> int:
         self._require_known(self.user, self.item)
-        n_train = round(fraction * len(self)) if 0 < fraction < 1 else 0
-        if not 0 < n_train < len(self):
-            raise ConfigError(
-                f"fraction: got {fraction}; give one between 0 and 1 that leaves both sides a rating of {len(self)}."
-            )
-        return n_train
+        return n_of_train(fraction, len(self))
 
     def _parted(self, in_train: np.ndarray) -> tuple[Ratings, Ratings]:
         train = self.take(in_train).compact()
         return train, self.take(~in_train).mapped(train)
+
+
+def _check_duplicates(duplicates: str) -> None:
+    if duplicates not in _DUPLICATES:
+        raise ConfigError(one_of(duplicates, _DUPLICATES, "duplicates"))

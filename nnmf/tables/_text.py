@@ -1,0 +1,340 @@
+"""Reading a text table by DuckDB: a row a line, so that DuckDB takes apart what is plain and Python reads the odd lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnmf.errors import DataError
+
+from ._cache import Columns
+from ._columns import is_whole
+from ._duckdb import fetch, literal
+from ._head import Columns as Wanted
+from ._head import Head, find_layout, looks_like_number
+from ._ids import IdMap
+from ._layout import LARGEST_RATING, LONGEST_ID, Layout, LineFault, shown, split_line
+from ._texts import Texts
+
+logger = logging.getLogger(__name__)
+
+# Lines, blank ones aside, that are looked at to find the layout.
+_HEAD_LINES = 200
+# Bytes of a line; what is longer is no table of ratings.
+LONGEST_LINE = 1 << 21
+# Four bytes that stand together in no table: DuckDB is to give whole lines.
+_NO_DELIMITER = "\x1e\x02\x1d\x03"
+# What Python's strip takes from the ends of a text.
+_BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+_ODD_ROWS = 10_000
+_SIDES = ("user", "item")
+
+
+@dataclass
+class _Odd:
+    """What Python read of the lines that DuckDB left: good ones with their places in the file, and the bad."""
+
+    place: list[int] = field(default_factory=list)
+    rows: list[tuple[str, str, float, int | None]] = field(default_factory=list)
+    n_bad: int = 0
+    first_bad: DataError | None = None
+
+
+class TextTable:
+    """One table of text.
+
+    Parameters
+    ----------
+    path : Path
+        The file, for errors.
+    con
+        Connection of DuckDB that may read it.
+    source : str
+        The SQL literal that names the file, or the copy of it that DuckDB can read.
+    compression : str
+        As DuckDB calls it: "none", "gzip" or "zstd".
+    not_text : dict
+        The lines (from 0) that are not UTF-8, as they stand escaped in the copy.
+    """
+
+    def __init__(
+        self, path: Path, con: Any, source: str, compression: str, not_text: frozenset[int] = frozenset()
+    ) -> None:
+        self.path, self.con, self.not_text = path, con, not_text
+        self.lines = (
+            f"read_csv({source}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, quote = '', "
+            f"escape = '', comment = '', delim = '{_NO_DELIMITER}', compression = '{compression}', "
+            f"max_line_size = {LONGEST_LINE})"
+        )
+
+    def read(self, delimiter: str | None, header: bool | None, columns: Wanted | None, skip: bool) -> Columns:
+        """The table's columns; the arguments are those of `nnmf.tables.read_columns`.
+
+        Raises
+        ------
+        DataError
+            A malformed line, unless they may be skipped; no line that is not.
+        """
+        head = self._find_head(delimiter, header, columns)
+        self.layout, self.quoted = head.layout, any('"' in line for _, line in self.head)
+        self.guesses_header = header is None
+        # Whether user and item ids are known to be no integers, as they are not in the first lines.
+        as_text = [not all(map(is_whole, texts)) for texts in self._head_ids()]
+        found = self._read(as_text, skip)
+        while found is None:
+            found = self._read(as_text, skip)
+        return found
+
+    def _find_head(self, delimiter: str | None, header: bool | None, columns: Wanted | None) -> Head:
+        """The layout by the first lines that are not blank; notes them and where the ratings begin."""
+        self.head = []
+        for number, line in enumerate(self._first_lines()):
+            if line is not None and line.strip():
+                self.head.append((number, line))
+            if len(self.head) == _HEAD_LINES:
+                break
+        if not self.head:
+            raise self._empty()
+        first = self.head[0][0]
+        texts = [line for number, line in self.head if number not in self.not_text or number == first]
+        try:
+            head = find_layout(texts, delimiter, header, columns)
+        except LineFault as fault:
+            raise DataError(
+                f"{self.path}, line {first + 1}: cannot read {shown(self.head[0][1])}: {fault}; "
+                "name the columns userId, itemId and rating, or give their positions with columns=(user, item, rating)."
+            ) from None
+        self.start = first + (head.names is not None)
+        if head.names is not None:
+            logger.info("%s: line %d is a header: %s.", self.path, first + 1, ", ".join(head.names))
+        if head.guesses:
+            logger.info("%s: taken for likely: %s.", self.path, "; ".join(head.guesses))
+        return head
+
+    def _first_lines(self) -> Iterator[str | None]:
+        # A few thousand at most: more blank lines than that stand above no table.
+        for (line,) in self.con.execute(f"SELECT line FROM {self.lines} LIMIT 5000").fetchall():
+            yield line
+
+    def _head_ids(self) -> tuple[list[str], list[str]]:
+        ids: tuple[list[str], list[str]] = ([], [])
+        for number, line in self.head:
+            if number >= self.start and number not in self.not_text:
+                try:
+                    user, item, *_ = self.layout.read(line)
+                except LineFault:
+                    continue
+                ids[0].append(user)
+                ids[1].append(item)
+        return ids
+
+    # -- in SQL ------------------------------------------------------------------------------------------------------
+    def _query(self, as_text: list[bool]) -> str:
+        """A row a line: ids, timestamp, and the rating, which is NULL where the line is left to Python."""
+        fields, plain = _split(self.layout, self.quoted)
+        values = [f"trim({text}, {literal(_BLANKS)})" for text in fields]
+        inner = [
+            f"{value} AS {role}_text" for value, role in zip(values, ("user", "item", "rating", "stamp"), strict=False)
+        ]
+        outer, good = [], ["plain"]
+        for side, text in zip(_SIDES, as_text, strict=True):
+            good.append(f"strlen({side}_text) BETWEEN 1 AND {LONGEST_ID}")
+            if self.layout.keys:  # JSON's large numbers lose their digits
+                good.append(f"NOT regexp_full_match({side}_text, '-?[0-9.]+[eE][-+]?[0-9]+')")
+            number = f"TRY_CAST({side}_text AS BIGINT)"
+            outer.append(
+                f"{side}_text AS {side}"
+                if text
+                else f"CASE WHEN CAST({number} AS VARCHAR) = {side}_text THEN {number} END AS {side}"
+            )
+        rating = "replace(rating_text, ',', '.')" if self.layout.decimal_comma else "rating_text"
+        if self.layout.decimal_comma:
+            good.append("regexp_full_match(rating_text, '[+-]?[0-9]+(,[0-9]+)?')")
+        good += ["NOT contains(rating_text, '_')", f"abs(value) <= {LARGEST_RATING!r}"]
+        if len(fields) > 3:
+            good.append("stamp IS NOT NULL")
+            inner.append(f"{_seconds(self.layout)} AS stamp")
+            outer.append("stamp")
+        return (
+            f"SELECT line, {', '.join(outer)}, CASE WHEN {' AND '.join(good)} THEN CAST(value AS FLOAT) END AS rating FROM "
+            f"(SELECT *, TRY_CAST({rating} AS DOUBLE) AS value FROM (SELECT line, {plain} AS plain, {', '.join(inner)} FROM "
+            f"(SELECT line, {_fields(self.layout)} AS f FROM {self.lines})))"
+        )
+
+    def _read(self, as_text: list[bool], skip: bool) -> Columns | None:
+        """The columns; None where a side's ids turn out to be texts, which is then noted: it is to be read again."""
+        query = self._query(as_text)
+        stamp = ", stamp" if len(self.layout.columns) > 3 else ""
+        texts: list[Texts | None] = [None, None]
+        sides = list(_SIDES)
+        source = f"({query})"
+        if any(as_text):
+            # Parsed once, then numbered: DuckDB writes to disk what memory does not hold.
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT user, item, rating{stamp} FROM {source}")
+            source = "parsed"
+        for at, side in enumerate(_SIDES):
+            if as_text[at]:
+                texts[at] = number_in_sql(self.con, source, side, "rating IS NOT NULL")
+                sides[at] = f"enum_code(TRY_CAST({side} AS ids_of_{side})) AS {side}"
+        found, missing = fetch(self.con, f"SELECT {', '.join(sides)}, rating{stamp} FROM {source}")
+        odd_rows = missing.get("rating", np.zeros(0, bool))
+        for at, side in enumerate(_SIDES):
+            if not as_text[at] and side in missing:
+                no_number = missing[side] & ~odd_rows if len(odd_rows) else missing[side]
+                if no_number[self.start :].any():
+                    as_text[at] = True
+                    return None
+        odd = self._read_odd(query, np.flatnonzero(odd_rows), skip)
+        for at in range(len(_SIDES)):
+            if not as_text[at] and not all(is_whole(row[at]) for row in odd.rows):
+                as_text[at] = True
+        if any(known and texts[at] is None for at, known in enumerate(as_text)):
+            return None
+        return self._assembled(found, texts, odd_rows, odd)
+
+    # -- in Python ---------------------------------------------------------------------------------------------------
+    def _read_odd(self, query: str, places: np.ndarray, skip: bool) -> _Odd:
+        """Read the lines that DuckDB left, at the given places, one by one."""
+        odd = _Odd()
+        if not len(places):
+            return odd
+        rows = self.con.execute(f"SELECT line FROM ({query}) WHERE rating IS NULL")
+        at = 0
+        while lines := rows.fetchmany(_ODD_ROWS):
+            for place, (line,) in zip(places[at : at + len(lines)].tolist(), lines, strict=True):
+                if place < self.start or line is None or not line.strip():
+                    continue
+                try:
+                    if place in self.not_text:
+                        raise LineFault("not UTF-8 text")
+                    odd.rows.append(self.layout.read(line))
+                    odd.place.append(place)
+                except LineFault as fault:
+                    odd.n_bad += 1
+                    odd.first_bad = odd.first_bad or self._fault(place, line, fault)
+                    if not skip:
+                        raise odd.first_bad from None
+            at += len(lines)
+        return odd
+
+    def _assembled(
+        self, found: dict[str, np.ndarray], texts: list[Texts | None], odd_rows: np.ndarray, odd: _Odd
+    ) -> Columns:
+        """The columns of all good lines, in the file's order."""
+        place = np.array(odd.place, np.int64)
+        rating = found["rating"]
+        keep = ~odd_rows if len(odd_rows) else np.ones(len(rating), bool)
+        keep[place] = True
+        keep[: self.start] = False
+        if not keep.any():
+            raise odd.first_bad or self._empty()
+        every = bool(keep.all())
+        columns: dict[str, np.ndarray] = {}
+        rating[place] = [row[2] for row in odd.rows]
+        columns["rating"] = rating if every else rating[keep]
+        if "stamp" in found:
+            found["stamp"][place] = [row[3] for row in odd.rows]
+            columns["timestamp"] = found["stamp"] if every else found["stamp"][keep]
+        maps = []
+        for at, (side, known) in enumerate(zip(_SIDES, texts, strict=True)):
+            given = [row[at] for row in odd.rows]
+            if known is None:
+                found[side][place] = list(map(int, given))
+                ids, index = IdMap.number(found[side] if every else found[side][keep])
+            else:
+                ids, index = _numbered_texts(known, found[side], place, given)
+                ids, index = (ids, index) if every else ids.used(index[keep])
+            del found[side]
+            columns[side] = index
+            maps.append(ids)
+        return Columns(*maps, **columns, n_skipped=odd.n_bad)
+
+    def _empty(self) -> DataError:
+        return DataError(
+            f"{self.path}: holds no ratings; a table has one line a rating: user, item, rating[, timestamp]."
+        )
+
+    def _fault(self, place: int, line: str, fault: LineFault) -> DataError:
+        ways = "mend the line, name the delimiter"
+        if self.guesses_header and place == self.start == self.head[0][0] and not self.layout.keys:
+            try:
+                fields = split_line(line, self.layout.delimiter)
+            except LineFault:
+                fields = []
+            if not any(looks_like_number(text) for text in fields):
+                ways += ", pass header=True if it names the columns"
+        return DataError(
+            f"{self.path}, line {place + 1}: cannot read {shown(line)}: {fault}, expected {self.layout}; "
+            f"{ways}, or leave such lines out with on_error='skip' (--on-error skip)."
+        )
+
+
+def number_in_sql(con: Any, source: str, side: str, where: str) -> Texts:
+    """Make the type ``ids_of_user`` (or item) of the distinct texts of a column, in ascending order; those texts."""
+    con.execute(f"DROP TYPE IF EXISTS ids_of_{side}")
+    distinct = f"SELECT DISTINCT {side} FROM {source} WHERE {where} ORDER BY 1"
+    con.execute(f"CREATE TYPE ids_of_{side} AS ENUM ({distinct})")
+    found = con.execute(f"SELECT unnest(enum_range(CAST(NULL AS ids_of_{side}))) AS text").fetchnumpy()
+    return Texts.of(np.ma.getdata(found["text"]))
+
+
+def _numbered_texts(known: Texts, code: np.ndarray, place: np.ndarray, given: list[str]) -> tuple[IdMap, np.ndarray]:
+    """The map of the texts that DuckDB numbered and those of the odd lines, and the index of every line."""
+    index = code.astype(np.int32)
+    if not given:
+        return IdMap.of_distinct(known), index
+    ids, rank = IdMap.number_texts(known.joined(Texts.of(given)))
+    # What DuckDB has no code for stands under any, until it is set here or left out.
+    index = rank[np.minimum(index, len(known))]
+    index[place] = rank[len(known) :]
+    return ids, index
+
+
+def _fields(layout: Layout) -> str:
+    """The SQL that takes a line apart into a list."""
+    if layout.keys:
+        paths = ", ".join(
+            literal("$." + '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"') for key in layout.keys
+        )
+        return f"CASE WHEN json_valid(line) THEN json_extract_string(line, [{paths}]) END"
+    if layout.delimiter == " ":
+        return "string_split_regex(trim(line, ' \t'), '[ \t]+')"
+    return f"string_split(line, {literal(layout.delimiter)})"
+
+
+def _split(layout: Layout, quoted: bool) -> tuple[list[str], str]:
+    """The SQL of the wanted fields of the list ``f``, and of whether the line is plain: surely read as Python does."""
+    plain = ["NOT contains(line, chr(0))"]
+    if layout.keys:
+        # Whether a text is an object or a text that looks like one, Python sees.
+        plain += ["NOT contains(line[2:], '{')", "NOT contains(line, '[')"]
+        return [f"f[{at + 1}]" for at in range(len(layout.keys))], " AND ".join(plain)
+    fields = [f"f[{at + 1}]" for at in layout.columns]
+    plain.append(f"len(f) = {layout.n_fields}" if layout.n_fields > max(layout.columns) else "false")
+    if layout.delimiter == " ":
+        plain.append(r"NOT regexp_matches(line, '[^\t -~]')")
+    if quoted and len(layout.delimiter) == 1 and layout.delimiter != " ":
+        mark = rf"\x{{{ord(layout.delimiter):x}}}"
+        one = rf'("[^"{mark}]*"|[^"{mark}]*)'
+        whole = one + f"({mark}{one})" + f"{{{layout.n_fields - 1}}}"
+        plain.append(f"(NOT contains(line, '\"') OR regexp_full_match(line, {literal(whole)}, 's'))")
+        fields = [f"replace({text}, '\"', '')" for text in fields]
+    else:
+        plain.append("NOT contains(line, '\"')")
+    return fields, " AND ".join(plain)
+
+
+def _seconds(layout: Layout) -> str:
+    """The SQL of whole seconds; NULL where Python is to look."""
+    if layout.dates is None:
+        whole = "TRY_CAST(stamp_text AS BIGINT)"
+        return f"CASE WHEN CAST({whole} AS VARCHAR) = stamp_text THEN {whole} END"
+    from ._dates import STYLES
+
+    formats = ", ".join(map(literal, STYLES[layout.dates]))
+    return f"CAST(floor(epoch(try_strptime(replace(stamp_text, 'T', ' '), [{formats}]))) AS BIGINT)"
