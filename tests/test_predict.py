@@ -115,7 +115,7 @@ def test_predictions_are_clipped_unless_asked(saved, capsys, stdin):
         ("3,7\n99999999999999999999,7\n", "line 2: the user id is '99999999999999999999' instead of"),
         ("3,7\n,7\n", "line 2: the user id is '' instead of"),
         ("a,b\n3,7\n", "line 1: the user id is 'a' instead of"),
-        (b"3,7\n\xff,7\n", "line 2: b'\\xff,7\\n' is not UTF-8 text."),
+        (b"3,7\n\xff,7\n", "line 2: b'\\xff,7' is not UTF-8 text."),
         ('3,7\n"3,7\n', "line 2: "),
         ("3,7\n" + 2000 * "1" + ",7\n", "line 2: the user id has more than 1000 characters."),
         ("", "holds no pairs; give a user id and an item id a line."),

@@ -118,10 +118,16 @@ def read(entry: Path) -> Columns | None:
             if zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"") != crc:
                 raise ValueError(f"{name} has another checksum")
             arrays[name] = array
-        maps = [_map_of(arrays, side) for side in ("users", "items")]
+        users, items = (_map_of(arrays, side) for side in ("users", "items"))
         os.utime(entry / _ENTRY)
         return Columns(
-            *maps, arrays["user"], arrays["item"], arrays["rating"], arrays.get("timestamp"), content["n_skipped"]
+            users,
+            items,
+            arrays["user"],
+            arrays["item"],
+            arrays["rating"],
+            arrays.get("timestamp"),
+            content["n_skipped"],
         )
     except FileNotFoundError:
         return None

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from nnmf.errors import DataError
 
+from ._dates import find_style, seconds_of
+
 _WHOLE = re.compile("0|-?[1-9][0-9]{0,18}")
 
 
@@ -131,6 +133,8 @@ def as_seconds(values: npt.ArrayLike, what: str) -> np.ndarray:
         try:
             if array.dtype.kind not in "fubOSU":
                 raise TypeError
+            if array.dtype.kind in "OU" and (dates := _dates_of(array, what)) is not None:
+                return dates
             # Objects and texts may be integers that a float does not hold.
             seconds = array if array.dtype.kind in "fub" else array.astype(np.int64)
         except (TypeError, ValueError, OverflowError):
@@ -140,6 +144,20 @@ def as_seconds(values: npt.ArrayLike, what: str) -> np.ndarray:
         at = int(np.argmax(bad))
         raise DataError(f"{what}: entry {at} is {array[at]}; give whole seconds of 64 bits, drop or mend such rows.")
     return seconds.astype(np.int64)
+
+
+def _dates_of(array: np.ndarray, what: str) -> np.ndarray | None:
+    """The seconds of dates written as texts; None where they are other things."""
+    texts = list(map(str.strip, array.tolist())) if set(map(type, array.tolist())) <= {str} else []
+    # The first of them says whether they are dates, a few of them in which style.
+    style = find_style(texts[:200]) if texts and find_style(texts[:1]) else None
+    if style is None:
+        return None
+    seconds = {text: seconds_of(text, style) for text in set(texts)}
+    for at, text in enumerate(texts):
+        if seconds[text] is None:
+            raise DataError(f"{what}: entry {at} is {text!r}, no date written as {style}; mend it or pass datetimes.")
+    return np.array([seconds[text] for text in texts], np.int64)
 
 
 def _without_zone(value: Any) -> Any:

@@ -310,7 +310,7 @@ class IdMap:
         if isinstance(self._ids, Texts):
             assert isinstance(new._ids, Texts)
             return IdMap.of_distinct(self._ids.joined(new._ids))
-        return IdMap.of_distinct(np.concatenate([self._ids, new._ids]))  # type: ignore[list-item]
+        return IdMap.of_distinct(np.concatenate([self._ids, new._ids]))
 
 
 def _dense_span(ids: np.ndarray, least: int = _DENSE_MIN) -> tuple[int, int] | None:

@@ -9,8 +9,9 @@ from typing import IO, Any, NamedTuple
 from nnmf.errors import DataError
 
 from ._columns import is_whole
-from ._head import column_places, first_mark
+from ._head import first_mark
 from ._layout import LONGEST_ID, LineFault, shown, split_line
+from ._names import column_places
 from ._readers import universal_lines
 
 

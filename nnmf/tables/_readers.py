@@ -112,8 +112,7 @@ def _check_columns(columns: Wanted | None, header: bool | None) -> None:
                 f"columns: got {dict(columns)!r}; give distinct names for user, item, rating[, timestamp]."
             )
     elif columns is not None and (
-        isinstance(columns, str)
-        or not all(isinstance(at, int) for at in columns)
+        not all(isinstance(at, int) for at in columns)
         or len(columns) not in (3, 4)
         or len(set(columns)) != len(columns)
         or min(columns) < 0
@@ -202,7 +201,7 @@ def _check_gzip(path: Path) -> None:
 
 
 def _copy_mended(path: Path, kind: str, copy: Path) -> frozenset[int]:
-    """Copy a file with LF for every line end; answers which lines (from 0) are not UTF-8, and stand escaped there."""
+    """Copy a file with LF for every line end; answers which lines (from 0) are not UTF-8, and stand escaped there, before a NUL."""
     not_text = set()
     with _open(path, kind) as file, copy.open("wb") as target:
         for number, line in enumerate(universal_lines(file, str(path))):
@@ -210,7 +209,7 @@ def _copy_mended(path: Path, kind: str, copy: Path) -> frozenset[int]:
                 line.decode("utf-8")
             except UnicodeDecodeError:
                 not_text.add(number)
-                line = line.decode("utf-8", "backslashreplace").encode()
+                line = line.decode("utf-8", "backslashreplace").encode() + b"\0"
             target.write(line + b"\n")
     return frozenset(not_text)
 

@@ -17,9 +17,9 @@ from ._cache import Columns
 from ._columns import as_column
 from ._duckdb import connection, fetch, identifier, literal
 from ._head import Columns as Wanted
-from ._head import column_places
 from ._ids import IdMap
 from ._layout import LARGEST_RATING, ROLES
+from ._names import column_places
 from ._text import number_in_sql
 
 _INTEGERS = set(
@@ -60,12 +60,12 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
     rows = f"(SELECT {', '.join(wanted)} FROM {relation})"
     sides, texts = ["user", "item"], {}
     if any(types[at] not in _NUMBERS for at in places[:2]):
-        con.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT * FROM {rows}")
-        rows = "parsed"
+        con.execute(f"CREATE OR REPLACE TEMP TABLE nnmf_parsed AS SELECT * FROM {rows}")
+        rows = "temp.nnmf_parsed"
     for at, side in enumerate(sides):
         if types[places[at]] not in _NUMBERS:
             texts[side] = number_in_sql(con, rows, side, f"{side} <> ''")
-            sides[at] = f"enum_code(TRY_CAST({side} AS ids_of_{side})) AS {side}"
+            sides[at] = f"enum_code(TRY_CAST({side} AS nnmf_{side}_ids)) AS {side}"
     stamp = ", timestamp" if len(places) > 3 else ""
     arrays, missing = fetch(con, f"SELECT {', '.join(sides)}, rating{stamp} FROM {rows}")
     return _columns_of(arrays, missing, texts, name, skip)
@@ -99,7 +99,7 @@ def _columns_of(
         maps.append(ids)
         index.append(codes)
     rating = as_column(arrays["rating"], np.float32, f"{name}: ratings")
-    return Columns(*maps, *index, rating, arrays.get("timestamp"), n_bad)
+    return Columns(maps[0], maps[1], index[0], index[1], rating, arrays.get("timestamp"), n_bad)
 
 
 def _places(names: list[str], types: list[str], name: str, columns: Wanted | None) -> tuple[int, ...]:
@@ -172,9 +172,12 @@ def read_query(query: str, source: Any, name: str) -> Columns:
         if isinstance(source, (str, os.PathLike)):
             return _read_database(query, Path(source), name)
         if isinstance(source, duckdb.DuckDBPyConnection):
-            # A cursor of its own: the caller's result and temporary tables stay as they are.
-            with contextlib.closing(source.cursor()) as con:
-                return read_relation(con, f"({query})", name, None)
+            try:  # in the caller's own connection, which alone sees its temporary tables
+                return read_relation(source, f"({query})", name, None)
+            finally:
+                source.execute("DROP TABLE IF EXISTS temp.nnmf_parsed")
+                for side in ("user", "item"):
+                    source.execute(f"DROP TYPE IF EXISTS temp.nnmf_{side}_ids")
     except (duckdb.Error, sqlite3.Error) as error:
         what = str(error).partition("\n\n")[0].replace("\n", " ")
         raise DataError(f"{name}: the query failed ({what}); mend the query.") from None

@@ -29,7 +29,9 @@ _HEAD_LINES = 200
 LONGEST_LINE = 1 << 21
 # Four bytes that stand together in no table: DuckDB is to give whole lines.
 _NO_DELIMITER = "\x1e\x02\x1d\x03"
-# What Python's strip takes from the ends of a text.
+# What Python's strip takes from the ends of a text. DuckDB takes 20 times as long to look for all of it as for the usual,
+# and three times as long for the usual as for nothing.
+_USUAL_BLANKS = " \t"
 _BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 _ODD_ROWS = 10_000
 _SIDES = ("user", "item")
@@ -40,7 +42,9 @@ class _Odd:
     """What Python read of the lines that DuckDB left: good ones with their places in the file, and the bad."""
 
     place: list[int] = field(default_factory=list)
-    rows: list[tuple[str, str, float, int | None]] = field(default_factory=list)
+    ids: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
+    rating: list[float] = field(default_factory=list)
+    stamp: list[int | None] = field(default_factory=list)
     n_bad: int = 0
     first_bad: DataError | None = None
 
@@ -58,8 +62,8 @@ class TextTable:
         The SQL literal that names the file, or the copy of it that DuckDB can read.
     compression : str
         As DuckDB calls it: "none", "gzip" or "zstd".
-    not_text : dict
-        The lines (from 0) that are not UTF-8, as they stand escaped in the copy.
+    not_text : frozenset of int
+        The lines (from 0) that are not UTF-8; they stand escaped in the copy, with a NUL at the end.
     """
 
     def __init__(
@@ -84,7 +88,16 @@ class TextTable:
         self.layout, self.quoted = head.layout, any('"' in line for _, line in self.head)
         self.guesses_header = header is None
         # Whether user and item ids are known to be no integers, as they are not in the first lines.
-        as_text = [not all(map(is_whole, texts)) for texts in self._head_ids()]
+        mark = self.layout.delimiter
+        inner = [blank for blank in _USUAL_BLANKS if blank != mark]
+        # Where the first lines have no blanks, a line that has one is left to Python.
+        plain = mark == " " or not any(blank in line for _, line in self.head for blank in inner)
+        self.blanks = "" if plain and not self.layout.keys else _USUAL_BLANKS
+        self.text_at_first = [not all(map(is_whole, texts)) for texts in self._head_ids()]
+        as_text = list(self.text_at_first)
+        # Half the memory of 64 bits, which are tried where these do not do.
+        small = all(abs(int(text)) < 2**31 for texts in self._head_ids() for text in texts if is_whole(text))
+        self.integer = "INTEGER" if small else "BIGINT"
         found = self._read(as_text, skip)
         while found is None:
             found = self._read(as_text, skip)
@@ -95,7 +108,7 @@ class TextTable:
         self.head = []
         for number, line in enumerate(self._first_lines()):
             if line is not None and line.strip():
-                self.head.append((number, line))
+                self.head.append((number, self._unmarked(number, line)))
             if len(self.head) == _HEAD_LINES:
                 break
         if not self.head:
@@ -137,16 +150,20 @@ class TextTable:
     def _query(self, as_text: list[bool]) -> str:
         """A row a line: ids, timestamp, and the rating, which is NULL where the line is left to Python."""
         fields, plain = _split(self.layout, self.quoted)
-        values = [f"trim({text}, {literal(_BLANKS)})" for text in fields]
+        if self.blanks:
+            fields = [f"trim({text}, {literal(self.blanks)})" for text in fields]
+        elif self.layout.delimiter != " ":
+            blanks = [blank for blank in _USUAL_BLANKS if blank != self.layout.delimiter]
+            plain += "".join(f" AND NOT contains(line, '{blank}')" for blank in blanks)
         inner = [
-            f"{value} AS {role}_text" for value, role in zip(values, ("user", "item", "rating", "stamp"), strict=False)
+            f"{value} AS {role}_text" for value, role in zip(fields, ("user", "item", "rating", "stamp"), strict=False)
         ]
         outer, good = [], ["plain"]
         for side, text in zip(_SIDES, as_text, strict=True):
             good.append(f"strlen({side}_text) BETWEEN 1 AND {LONGEST_ID}")
             if self.layout.keys:  # JSON's large numbers lose their digits
                 good.append(f"NOT regexp_full_match({side}_text, '-?[0-9.]+[eE][-+]?[0-9]+')")
-            number = f"TRY_CAST({side}_text AS BIGINT)"
+            number = f"TRY_CAST({side}_text AS {self.integer})"
             outer.append(
                 f"{side}_text AS {side}"
                 if text
@@ -179,19 +196,24 @@ class TextTable:
             source = "parsed"
         for at, side in enumerate(_SIDES):
             if as_text[at]:
-                texts[at] = number_in_sql(self.con, source, side, "rating IS NOT NULL")
-                sides[at] = f"enum_code(TRY_CAST({side} AS ids_of_{side})) AS {side}"
+                texts[at] = known = number_in_sql(self.con, source, side, "rating IS NOT NULL")
+                if self.blanks != _BLANKS and known.have_blank_ends():
+                    self.blanks, as_text[:] = _BLANKS, self.text_at_first
+                    return None
+                sides[at] = f"enum_code(TRY_CAST({side} AS nnmf_{side}_ids)) AS {side}"
         found, missing = fetch(self.con, f"SELECT {', '.join(sides)}, rating{stamp} FROM {source}")
         odd_rows = missing.get("rating", np.zeros(0, bool))
         for at, side in enumerate(_SIDES):
             if not as_text[at] and side in missing:
                 no_number = missing[side] & ~odd_rows if len(odd_rows) else missing[side]
                 if no_number[self.start :].any():
-                    as_text[at] = True
+                    if self.integer == "BIGINT":
+                        as_text[at] = True
+                    self.integer = "BIGINT"
                     return None
         odd = self._read_odd(query, np.flatnonzero(odd_rows), skip)
         for at in range(len(_SIDES)):
-            if not as_text[at] and not all(is_whole(row[at]) for row in odd.rows):
+            if not as_text[at] and not all(map(is_whole, odd.ids[at])):
                 as_text[at] = True
         if any(known and texts[at] is None for at, known in enumerate(as_text)):
             return None
@@ -209,11 +231,16 @@ class TextTable:
             for place, (line,) in zip(places[at : at + len(lines)].tolist(), lines, strict=True):
                 if place < self.start or line is None or not line.strip():
                     continue
+                line = self._unmarked(place, line)
                 try:
                     if place in self.not_text:
                         raise LineFault("not UTF-8 text")
-                    odd.rows.append(self.layout.read(line))
+                    user, item, rating, stamp = self.layout.read(line)
                     odd.place.append(place)
+                    odd.ids[0].append(user)
+                    odd.ids[1].append(item)
+                    odd.rating.append(rating)
+                    odd.stamp.append(stamp)
                 except LineFault as fault:
                     odd.n_bad += 1
                     odd.first_bad = odd.first_bad or self._fault(place, line, fault)
@@ -221,6 +248,10 @@ class TextTable:
                         raise odd.first_bad from None
             at += len(lines)
         return odd
+
+    def _unmarked(self, place: int, line: str) -> str:
+        """A line without the NUL that a copy has behind what is no text, so that DuckDB leaves it."""
+        return line.removesuffix("\0") if place in self.not_text else line
 
     def _assembled(
         self, found: dict[str, np.ndarray], texts: list[Texts | None], odd_rows: np.ndarray, odd: _Odd
@@ -234,25 +265,28 @@ class TextTable:
         if not keep.any():
             raise odd.first_bad or self._empty()
         every = bool(keep.all())
-        columns: dict[str, np.ndarray] = {}
-        rating[place] = [row[2] for row in odd.rows]
-        columns["rating"] = rating if every else rating[keep]
+        indices = []
+        rating[place] = odd.rating
         if "stamp" in found:
-            found["stamp"][place] = [row[3] for row in odd.rows]
-            columns["timestamp"] = found["stamp"] if every else found["stamp"][keep]
+            found["stamp"][place] = odd.stamp
         maps = []
         for at, (side, known) in enumerate(zip(_SIDES, texts, strict=True)):
-            given = [row[at] for row in odd.rows]
+            given = odd.ids[at]
             if known is None:
+                if given and self.integer == "INTEGER":
+                    found[side] = found[side].astype(np.int64)
                 found[side][place] = list(map(int, given))
                 ids, index = IdMap.number(found[side] if every else found[side][keep])
             else:
                 ids, index = _numbered_texts(known, found[side], place, given)
                 ids, index = (ids, index) if every else ids.used(index[keep])
             del found[side]
-            columns[side] = index
+            indices.append(index)
             maps.append(ids)
-        return Columns(*maps, **columns, n_skipped=odd.n_bad)
+        stamp = found.get("stamp")
+        if not every:
+            rating, stamp = rating[keep], None if stamp is None else stamp[keep]
+        return Columns(maps[0], maps[1], indices[0], indices[1], rating, stamp, odd.n_bad)
 
     def _empty(self) -> DataError:
         return DataError(
@@ -275,11 +309,11 @@ class TextTable:
 
 
 def number_in_sql(con: Any, source: str, side: str, where: str) -> Texts:
-    """Make the type ``ids_of_user`` (or item) of the distinct texts of a column, in ascending order; those texts."""
-    con.execute(f"DROP TYPE IF EXISTS ids_of_{side}")
+    """Make the type ``nnmf_user_ids`` (or item) of the distinct texts of a column, in ascending order; those texts."""
+    con.execute(f"DROP TYPE IF EXISTS temp.nnmf_{side}_ids")
     distinct = f"SELECT DISTINCT {side} FROM {source} WHERE {where} ORDER BY 1"
-    con.execute(f"CREATE TYPE ids_of_{side} AS ENUM ({distinct})")
-    found = con.execute(f"SELECT unnest(enum_range(CAST(NULL AS ids_of_{side}))) AS text").fetchnumpy()
+    con.execute(f"CREATE TEMP TYPE nnmf_{side}_ids AS ENUM ({distinct})")
+    found = con.execute(f"SELECT unnest(enum_range(CAST(NULL AS nnmf_{side}_ids))) AS text").fetchnumpy()
     return Texts.of(np.ma.getdata(found["text"]))
 
 

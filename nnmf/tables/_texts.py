@@ -101,6 +101,13 @@ class Texts:
         start = np.concatenate([self.start, other.start[1:] + self.start[-1]])
         return Texts(np.concatenate([self.data, other.data]), start)
 
+    def have_blank_ends(self) -> bool:
+        """Whether a text begins or ends with what Python's ``strip`` takes away."""
+        there = np.flatnonzero(self.lengths)
+        ends = np.concatenate([self.data[self.start[there]], self.data[self.start[there + 1] - 1]])
+        doubtful = np.unique(there[np.flatnonzero((ends <= 32) | (ends >= 127)) % max(1, len(there))])
+        return any(text != text.strip() for text in self.take(doubtful).strings().tolist())
+
     def strings(self) -> np.ndarray:
         """The texts as an array of `str` (n,), every entry as wide as the longest."""
         parts = []
@@ -171,7 +178,7 @@ class Texts:
         words = np.zeros(len(at), np.uint64)
         inside = at <= size - 8
         if size >= 8:
-            view = np.ndarray(size - 7, "<u8", np.ascontiguousarray(self.data).data, strides=(1,))
+            view: np.ndarray = np.ndarray(size - 7, "<u8", np.ascontiguousarray(self.data).data, strides=(1,))
             words[inside] = view[at[inside]]
         for row in np.flatnonzero(~inside):  # at most those that begin in the last seven bytes
             words[row] = int.from_bytes(self.data[at[row] :].tobytes(), "little")
