@@ -377,9 +377,9 @@ def read_slowly(path, layout):
 )
 def test_duckdb_reads_a_file_as_its_lines_are_read(tmp_path_factory, lines, mark, text):
     path = tmp_path_factory.mktemp("table") / "t"
-    # The first line says what is quoted and whether ids are texts; most lines are left to DuckDB by both.
+    # The first lines say how many fields there are, what is quoted and whether ids are texts; most lines are left to DuckDB by both.
     first = ['"a"' if mark in ",\t" else "a", "b", "3"] if text else ["7", "8", "9"]
-    path.write_bytes("\n".join(map(mark.join, [first, *lines])).encode())
+    path.write_bytes("\n".join(map(mark.join, [*[first] * 5, *lines])).encode())
     found = read_columns(path, delimiter=mark, header=False, columns=(0, 1, 2), on_error="skip", cache=False)
     rows, n_bad = read_slowly(path, Layout(mark, 3, (0, 1, 2)))
     assert [str(user) for user in found.user_id.tolist()] == [row[0] for row in rows]

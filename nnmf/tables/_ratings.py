@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.errors import ConfigError, DataError
 
 from ._building import arrays_of_frame, columns_of_arrays
 from ._cache import Columns
+from ._duplicates import check_way, without_duplicates
 from ._ids import UNKNOWN, IdMap
 from ._readers import read_columns
 from ._relation import read_query
 from ._splits import first_of, n_of_train, share_of_each, shuffled
 
-_DUPLICATES = ("error", "last", "mean")
 _OWN_SCALE = (np.nan, np.nan)
 _MOST_RATINGS = 2**31 - 1
 
@@ -118,7 +118,7 @@ class Ratings:
         ConfigError
             An unknown way with duplicates.
         """
-        _check_duplicates(duplicates)
+        check_way(duplicates)
         columns = columns_of_arrays(user_ids, item_ids, ratings, timestamps, name)
         return cls._of_columns(columns, duplicates, like, name, scale)
 
@@ -138,7 +138,7 @@ class Ratings:
         scale: tuple[float, float] | None = None,
     ) -> Ratings:
         """A table from a file: text, JSON lines or Parquet; see `read_columns` and `from_arrays`."""
-        _check_duplicates(duplicates)
+        check_way(duplicates)
         found = read_columns(path, delimiter=delimiter, header=header, columns=columns, on_error=on_error, cache=cache)
         return cls._of_columns(found, duplicates, like, name or Path(path).name, scale)
 
@@ -172,7 +172,7 @@ class Ratings:
         ConfigError
             What is no query or connection.
         """
-        _check_duplicates(duplicates)
+        check_way(duplicates)
         return cls._of_columns(read_query(query, connection, name), duplicates, like, name, scale)
 
     @classmethod
@@ -212,7 +212,7 @@ class Ratings:
         table = cls(
             found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, scale or _OWN_SCALE
         )
-        table = table._without_duplicates(duplicates)
+        table = without_duplicates(table, duplicates)
         return table if like is None else table.mapped(like)
 
     # -- sizes -------------------------------------------------------------------------------------------------------
@@ -283,31 +283,6 @@ class Ratings:
         if any((index == UNKNOWN).any() for index in indices):
             raise DataError(f"{self.name}: holds ratings of unknown users or items; drop them with take(known) first.")
 
-    def _without_duplicates(self, how: str) -> Ratings:
-        pair = self.user.astype(np.int64) * self.n_items + self.item
-        pair.sort()  # in place: at 10 million ratings a copy is 80 MB
-        twice = pair[1:] == pair[:-1]
-        if not twice.any():
-            return self
-        ordered, pair = pair, self.user.astype(np.int64) * self.n_items + self.item
-        if how == "error":
-            first = np.flatnonzero(pair == ordered[1:][twice][0])
-            at = first[0]
-            raise DataError(
-                f"{self.name}: user {self.users.at(self.user[at]).item()!r} rated item {self.items.at(self.item[at]).item()!r} "
-                f"{len(first)} times (ratings {int(first[0]) + 1} and {int(first[1]) + 1} of the table; {int(twice.sum())} "
-                "duplicates in all); keep the 'last' or the 'mean' of such ratings with the duplicates option."
-            )
-        # np.unique keeps the first of equals: of the reversed table that is the last.
-        _, last, group = np.unique(pair[::-1], return_index=True, return_inverse=True)
-        keep = len(pair) - 1 - last
-        order = np.argsort(keep)
-        table = self.take(keep[order])
-        if how == "mean":
-            total = np.bincount(group, weights=self.rating[::-1].astype(np.float64))
-            table = replace(table, rating=(total / np.bincount(group))[order].astype(np.float32))
-        return table
-
     # -- splitting ---------------------------------------------------------------------------------------------------
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
         """(train, test): a global random sample of ``fraction`` of the ratings, and the rest.
@@ -364,8 +339,3 @@ class Ratings:
     def _parted(self, in_train: np.ndarray) -> tuple[Ratings, Ratings]:
         train = self.take(in_train).compact()
         return train, self.take(~in_train).mapped(train)
-
-
-def _check_duplicates(duplicates: str) -> None:
-    if duplicates not in _DUPLICATES:
-        raise ConfigError(one_of(duplicates, _DUPLICATES, "duplicates"))

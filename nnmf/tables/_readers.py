@@ -232,7 +232,7 @@ def universal_lines(file: Any, name: str) -> Iterator[bytes]:
         if len(rest) > LONGEST_LINE:
             raise DataError(
                 f"{name}, line {number + 1 + len(block[:end].splitlines())}: has more than {LONGEST_LINE} bytes; "
-                "a table has one line a rating."
+                "no table has such lines."
             )
         for line in block[:end].splitlines():
             number += 1

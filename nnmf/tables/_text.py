@@ -14,11 +14,12 @@ from nnmf.errors import DataError
 
 from ._cache import Columns
 from ._columns import is_whole
-from ._duckdb import fetch, literal
+from ._duckdb import fetch
 from ._head import Columns as Wanted
 from ._head import Head, find_layout, looks_like_number
 from ._ids import IdMap
-from ._layout import LARGEST_RATING, LONGEST_ID, Layout, LineFault, shown, split_line
+from ._layout import ROLES, LineFault, shown, split_line
+from ._plain import BLANKS, USUAL_BLANKS, plain_rows
 from ._texts import Texts
 
 logger = logging.getLogger(__name__)
@@ -29,12 +30,7 @@ _HEAD_LINES = 200
 LONGEST_LINE = 1 << 21
 # Four bytes that stand together in no table: DuckDB is to give whole lines.
 _NO_DELIMITER = "\x1e\x02\x1d\x03"
-# What Python's strip takes from the ends of a text. DuckDB takes 20 times as long to look for all of it as for the usual,
-# and three times as long for the usual as for nothing.
-_USUAL_BLANKS = " \t"
-_BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 _ODD_ROWS = 10_000
-_SIDES = ("user", "item")
 
 
 @dataclass
@@ -89,10 +85,10 @@ class TextTable:
         self.guesses_header = header is None
         # Whether user and item ids are known to be no integers, as they are not in the first lines.
         mark = self.layout.delimiter
-        inner = [blank for blank in _USUAL_BLANKS if blank != mark]
+        inner = [blank for blank in USUAL_BLANKS if blank != mark]
         # Where the first lines have no blanks, a line that has one is left to Python.
         plain = mark == " " or not any(blank in line for _, line in self.head for blank in inner)
-        self.blanks = "" if plain and not self.layout.keys else _USUAL_BLANKS
+        self.blanks = "" if plain and not self.layout.keys else USUAL_BLANKS
         self.text_at_first = [not all(map(is_whole, texts)) for texts in self._head_ids()]
         as_text = list(self.text_at_first)
         # Half the memory of 64 bits, which are tried where these do not do.
@@ -146,64 +142,27 @@ class TextTable:
                 ids[1].append(item)
         return ids
 
-    # -- in SQL ------------------------------------------------------------------------------------------------------
-    def _query(self, as_text: list[bool]) -> str:
-        """A row a line: ids, timestamp, and the rating, which is NULL where the line is left to Python."""
-        fields, plain = _split(self.layout, self.quoted)
-        if self.blanks:
-            fields = [f"trim({text}, {literal(self.blanks)})" for text in fields]
-        elif self.layout.delimiter != " ":
-            blanks = [blank for blank in _USUAL_BLANKS if blank != self.layout.delimiter]
-            plain += "".join(f" AND NOT contains(line, '{blank}')" for blank in blanks)
-        inner = [
-            f"{value} AS {role}_text" for value, role in zip(fields, ("user", "item", "rating", "stamp"), strict=False)
-        ]
-        outer, good = [], ["plain"]
-        for side, text in zip(_SIDES, as_text, strict=True):
-            good.append(f"strlen({side}_text) BETWEEN 1 AND {LONGEST_ID}")
-            if self.layout.keys:  # JSON's large numbers lose their digits
-                good.append(f"NOT regexp_full_match({side}_text, '-?[0-9.]+[eE][-+]?[0-9]+')")
-            number = f"TRY_CAST({side}_text AS {self.integer})"
-            outer.append(
-                f"{side}_text AS {side}"
-                if text
-                else f"CASE WHEN CAST({number} AS VARCHAR) = {side}_text THEN {number} END AS {side}"
-            )
-        rating = "replace(rating_text, ',', '.')" if self.layout.decimal_comma else "rating_text"
-        if self.layout.decimal_comma:
-            good.append("regexp_full_match(rating_text, '[+-]?[0-9]+(,[0-9]+)?')")
-        good += ["NOT contains(rating_text, '_')", f"abs(value) <= {LARGEST_RATING!r}"]
-        if len(fields) > 3:
-            good.append("stamp IS NOT NULL")
-            inner.append(f"{_seconds(self.layout)} AS stamp")
-            outer.append("stamp")
-        return (
-            f"SELECT line, {', '.join(outer)}, CASE WHEN {' AND '.join(good)} THEN CAST(value AS FLOAT) END AS rating FROM "
-            f"(SELECT *, TRY_CAST({rating} AS DOUBLE) AS value FROM (SELECT line, {plain} AS plain, {', '.join(inner)} FROM "
-            f"(SELECT line, {_fields(self.layout)} AS f FROM {self.lines})))"
-        )
-
     def _read(self, as_text: list[bool], skip: bool) -> Columns | None:
         """The columns; None where a side's ids turn out to be texts, which is then noted: it is to be read again."""
-        query = self._query(as_text)
+        query = plain_rows(self.layout, self.lines, as_text, self.integer, self.blanks, self.quoted)
         stamp = ", stamp" if len(self.layout.columns) > 3 else ""
         texts: list[Texts | None] = [None, None]
-        sides = list(_SIDES)
+        sides = list(ROLES[:2])
         source = f"({query})"
         if any(as_text):
             # Parsed once, then numbered: DuckDB writes to disk what memory does not hold.
             self.con.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT user, item, rating{stamp} FROM {source}")
             source = "parsed"
-        for at, side in enumerate(_SIDES):
+        for at, side in enumerate(ROLES[:2]):
             if as_text[at]:
                 texts[at] = known = number_in_sql(self.con, source, side, "rating IS NOT NULL")
-                if self.blanks != _BLANKS and known.have_blank_ends():
-                    self.blanks, as_text[:] = _BLANKS, self.text_at_first
+                if self.blanks != BLANKS and known.have_blank_ends():
+                    self.blanks, as_text[:] = BLANKS, self.text_at_first
                     return None
                 sides[at] = f"enum_code(TRY_CAST({side} AS nnmf_{side}_ids)) AS {side}"
         found, missing = fetch(self.con, f"SELECT {', '.join(sides)}, rating{stamp} FROM {source}")
         odd_rows = missing.get("rating", np.zeros(0, bool))
-        for at, side in enumerate(_SIDES):
+        for at, side in enumerate(ROLES[:2]):
             if not as_text[at] and side in missing:
                 no_number = missing[side] & ~odd_rows if len(odd_rows) else missing[side]
                 if no_number[self.start :].any():
@@ -212,7 +171,7 @@ class TextTable:
                     self.integer = "BIGINT"
                     return None
         odd = self._read_odd(query, np.flatnonzero(odd_rows), skip)
-        for at in range(len(_SIDES)):
+        for at in (0, 1):
             if not as_text[at] and not all(map(is_whole, odd.ids[at])):
                 as_text[at] = True
         if any(known and texts[at] is None for at, known in enumerate(as_text)):
@@ -270,7 +229,7 @@ class TextTable:
         if "stamp" in found:
             found["stamp"][place] = odd.stamp
         maps = []
-        for at, (side, known) in enumerate(zip(_SIDES, texts, strict=True)):
+        for at, (side, known) in enumerate(zip(ROLES[:2], texts, strict=True)):
             given = odd.ids[at]
             if known is None:
                 if given and self.integer == "INTEGER":
@@ -327,48 +286,3 @@ def _numbered_texts(known: Texts, code: np.ndarray, place: np.ndarray, given: li
     index = rank[np.minimum(index, len(known))]
     index[place] = rank[len(known) :]
     return ids, index
-
-
-def _fields(layout: Layout) -> str:
-    """The SQL that takes a line apart into a list."""
-    if layout.keys:
-        paths = ", ".join(
-            literal("$." + '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"') for key in layout.keys
-        )
-        return f"CASE WHEN json_valid(line) THEN json_extract_string(line, [{paths}]) END"
-    if layout.delimiter == " ":
-        return "string_split_regex(trim(line, ' \t'), '[ \t]+')"
-    return f"string_split(line, {literal(layout.delimiter)})"
-
-
-def _split(layout: Layout, quoted: bool) -> tuple[list[str], str]:
-    """The SQL of the wanted fields of the list ``f``, and of whether the line is plain: surely read as Python does."""
-    plain = ["NOT contains(line, chr(0))"]
-    if layout.keys:
-        # Whether a text is an object or a text that looks like one, Python sees.
-        plain += ["NOT contains(line[2:], '{')", "NOT contains(line, '[')"]
-        return [f"f[{at + 1}]" for at in range(len(layout.keys))], " AND ".join(plain)
-    fields = [f"f[{at + 1}]" for at in layout.columns]
-    plain.append(f"len(f) = {layout.n_fields}" if layout.n_fields > max(layout.columns) else "false")
-    if layout.delimiter == " ":
-        plain.append(r"NOT regexp_matches(line, '[^\t -~]')")
-    if quoted and len(layout.delimiter) == 1 and layout.delimiter != " ":
-        mark = rf"\x{{{ord(layout.delimiter):x}}}"
-        one = rf'("[^"{mark}]*"|[^"{mark}]*)'
-        whole = one + f"({mark}{one})" + f"{{{layout.n_fields - 1}}}"
-        plain.append(f"(NOT contains(line, '\"') OR regexp_full_match(line, {literal(whole)}, 's'))")
-        fields = [f"replace({text}, '\"', '')" for text in fields]
-    else:
-        plain.append("NOT contains(line, '\"')")
-    return fields, " AND ".join(plain)
-
-
-def _seconds(layout: Layout) -> str:
-    """The SQL of whole seconds; NULL where Python is to look."""
-    if layout.dates is None:
-        whole = "TRY_CAST(stamp_text AS BIGINT)"
-        return f"CASE WHEN CAST({whole} AS VARCHAR) = stamp_text THEN {whole} END"
-    from ._dates import STYLES
-
-    formats = ", ".join(map(literal, STYLES[layout.dates]))
-    return f"CAST(floor(epoch(try_strptime(replace(stamp_text, 'T', ' '), [{formats}]))) AS BIGINT)"
