@@ -38,7 +38,7 @@ class Negatives:
         self._seen = UserItems.of(ratings.user, ratings.item, ratings.n_users)
         self._n_free = ratings.n_items - self._seen.n_items
         if not self._n_free.all():
-            user = ratings.users.ids[int(np.argmin(self._n_free))].item()
+            user = ratings.users.at(np.argmin(self._n_free)).item()
             raise DataError(
                 f"{ratings.name}: user {user!r} rated all of the {ratings.n_items} items, so no unobserved one can be drawn; "
                 "leave the user out, or train without negatives."
