@@ -56,6 +56,17 @@ def test_canonical_numbers_are_integers_of_any_size(tmp_path):
     assert found.user_id.dtype == np.int64 and found.user_id.tolist() == ids
 
 
+def test_many_texts_stay_in_the_files_order(tmp_path):
+    rng = np.random.default_rng(0)
+    users = [f"u{number}" for number in rng.permutation(60_000)]
+    items = [f"i{number}" for number in rng.integers(0, 50_000, 60_000)]
+    lines = [f"{user},{item},{at % 5}" for at, (user, item) in enumerate(zip(users, items, strict=True))]
+    found = read_columns(write(tmp_path / "t.csv", "\n".join(lines)), cache=False)
+    assert found.user_id.tolist() == users and found.item_id.tolist() == items
+    assert found.rating.tolist() == [at % 5 for at in range(60_000)]
+    assert found.users.ids.tolist() == sorted(users)
+
+
 def test_texts_find_the_integer_that_is_written_so():
     ids = IdMap([1, 10, -5])
     assert ids.index(["1", "01", " 1", "\uff11", "1_0", "+1", "-5", "1.0", "9" * 30]).tolist() == [

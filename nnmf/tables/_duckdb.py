@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ._texts import Texts
 
 _MEMORY_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # What DuckDB takes for a pattern of names.
@@ -88,12 +90,48 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def fetch(con: Any, query: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """A query's columns, and of those that hold NULLs, where (True is NULL)."""
+def number_texts(con: Any, source: str, side: str, where: str) -> Texts:
+    """Number the distinct texts of a side, "user" or "item", in ascending order, for `fetch_numbered`; those texts."""
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE nnmf_{side}_ids AS SELECT {side}, CAST(row_number() OVER (ORDER BY {side}) - 1 AS "
+        f"INTEGER) AS code FROM (SELECT DISTINCT {side} FROM {source} WHERE {where})"
+    )
+    found = con.execute(f"SELECT {side} AS text FROM temp.nnmf_{side}_ids ORDER BY code").fetchnumpy()
+    return Texts.of(np.ma.getdata(found["text"]))
+
+
+def fetch_numbered(
+    con: Any, source: str, as_text: Sequence[bool], others: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The columns user, item and others of a table in its order; texts as the numbers that `number_texts` gave them.
+
+    Returns
+    -------
+    columns, missing : dict of arrays
+        And of those that hold NULLs, where (True is NULL).
+    """
+    wanted, joins = [], ""
+    for side, text in zip(("user", "item"), as_text, strict=True):
+        wanted.append(f"{side}_ids.code AS {side}" if text else f"given.{side}")
+        if text:
+            joins += f" LEFT JOIN temp.nnmf_{side}_ids AS {side}_ids ON given.{side} = {side}_ids.{side}"
+    if joins:  # a join keeps no order
+        others += ", given.rowid AS place"
     columns, missing = {}, {}
-    for name, column in con.execute(query).fetchnumpy().items():
-        columns[name] = np.ma.getdata(column)
+    result = con.execute(f"SELECT {', '.join(wanted)}, {others} FROM {source} AS given{joins}").fetchnumpy()
+    place = result.pop("place", None)
+    for name in list(result):
+        column = result.pop(name)
         mask = np.ma.getmask(column)
+        columns[name] = _placed(np.ma.getdata(column), place)
         if mask is not np.ma.nomask and mask.any():
-            missing[name] = mask
+            missing[name] = _placed(mask, place)
     return columns, missing
+
+
+def _placed(column: np.ndarray, place: np.ndarray | None) -> np.ndarray:
+    if place is None:
+        return column
+    ordered = np.empty_like(column)
+    ordered[np.ma.getdata(place)] = column
+    return ordered

@@ -15,12 +15,11 @@ from nnmf.errors import ConfigError, DataError
 
 from ._cache import Columns
 from ._columns import as_column
-from ._duckdb import connection, fetch, identifier, literal
+from ._duckdb import connection, fetch_numbered, identifier, literal, number_texts
 from ._head import Columns as Wanted
 from ._ids import IdMap
 from ._layout import LARGEST_RATING, ROLES
 from ._names import column_places
-from ._text import number_in_sql
 
 _INTEGERS = set(
     ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "UHUGEINT"]
@@ -58,16 +57,15 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
     for role, at in zip(ROLES, places, strict=False):
         wanted.append(f"{_converted(role, identifier(names[at]), names[at], types[at], name)} AS {role}")
     rows = f"(SELECT {', '.join(wanted)} FROM {relation})"
-    sides, texts = ["user", "item"], {}
+    texts = {}
     if any(types[at] not in _NUMBERS for at in places[:2]):
         con.execute(f"CREATE OR REPLACE TEMP TABLE nnmf_parsed AS SELECT * FROM {rows}")
         rows = "temp.nnmf_parsed"
-    for at, side in enumerate(sides):
+    for at, side in enumerate(ROLES[:2]):
         if types[places[at]] not in _NUMBERS:
-            texts[side] = number_in_sql(con, rows, side, f"{side} <> ''")
-            sides[at] = f"enum_code(TRY_CAST({side} AS nnmf_{side}_ids)) AS {side}"
+            texts[side] = number_texts(con, rows, side, f"{side} <> ''")
     stamp = ", timestamp" if len(places) > 3 else ""
-    arrays, missing = fetch(con, f"SELECT {', '.join(sides)}, rating{stamp} FROM {rows}")
+    arrays, missing = fetch_numbered(con, rows, [side in texts for side in ROLES[:2]], f"rating{stamp}")
     return _columns_of(arrays, missing, texts, name, skip)
 
 
@@ -175,9 +173,8 @@ def read_query(query: str, source: Any, name: str) -> Columns:
             try:  # in the caller's own connection, which alone sees its temporary tables
                 return read_relation(source, f"({query})", name, None)
             finally:
-                source.execute("DROP TABLE IF EXISTS temp.nnmf_parsed")
-                for side in ("user", "item"):
-                    source.execute(f"DROP TYPE IF EXISTS temp.nnmf_{side}_ids")
+                for table in ("parsed", "user_ids", "item_ids"):
+                    source.execute(f"DROP TABLE IF EXISTS temp.nnmf_{table}")
     except (duckdb.Error, sqlite3.Error) as error:
         what = str(error).partition("\n\n")[0].replace("\n", " ")
         raise DataError(f"{name}: the query failed ({what}); mend the query.") from None

@@ -14,7 +14,7 @@ from nnmf.errors import DataError
 
 from ._cache import Columns
 from ._columns import is_whole
-from ._duckdb import fetch
+from ._duckdb import fetch_numbered, number_texts
 from ._head import Columns as Wanted
 from ._head import Head, find_layout, looks_like_number
 from ._ids import IdMap
@@ -147,7 +147,6 @@ class TextTable:
         query = plain_rows(self.layout, self.lines, as_text, self.integer, self.blanks, self.quoted)
         stamp = ", stamp" if len(self.layout.columns) > 3 else ""
         texts: list[Texts | None] = [None, None]
-        sides = list(ROLES[:2])
         source = f"({query})"
         if any(as_text):
             # Parsed once, then numbered: DuckDB writes to disk what memory does not hold.
@@ -155,12 +154,11 @@ class TextTable:
             source = "parsed"
         for at, side in enumerate(ROLES[:2]):
             if as_text[at]:
-                texts[at] = known = number_in_sql(self.con, source, side, "rating IS NOT NULL")
+                texts[at] = known = number_texts(self.con, source, side, "rating IS NOT NULL")
                 if self.blanks != BLANKS and known.have_blank_ends():
                     self.blanks, as_text[:] = BLANKS, self.text_at_first
                     return None
-                sides[at] = f"enum_code(TRY_CAST({side} AS nnmf_{side}_ids)) AS {side}"
-        found, missing = fetch(self.con, f"SELECT {', '.join(sides)}, rating{stamp} FROM {source}")
+        found, missing = fetch_numbered(self.con, source, as_text, f"rating{stamp}")
         odd_rows = missing.get("rating", np.zeros(0, bool))
         for at, side in enumerate(ROLES[:2]):
             if not as_text[at] and side in missing:
@@ -267,15 +265,6 @@ class TextTable:
         )
 
 
-def number_in_sql(con: Any, source: str, side: str, where: str) -> Texts:
-    """Make the type ``nnmf_user_ids`` (or item) of the distinct texts of a column, in ascending order; those texts."""
-    con.execute(f"DROP TYPE IF EXISTS temp.nnmf_{side}_ids")
-    distinct = f"SELECT DISTINCT {side} FROM {source} WHERE {where} ORDER BY 1"
-    con.execute(f"CREATE TEMP TYPE nnmf_{side}_ids AS ENUM ({distinct})")
-    found = con.execute(f"SELECT unnest(enum_range(CAST(NULL AS nnmf_{side}_ids))) AS text").fetchnumpy()
-    return Texts.of(np.ma.getdata(found["text"]))
-
-
 def _numbered_texts(known: Texts, code: np.ndarray, place: np.ndarray, given: list[str]) -> tuple[IdMap, np.ndarray]:
     """The map of the texts that DuckDB numbered and those of the odd lines, and the index of every line."""
     index = code.astype(np.int32)
@@ -283,6 +272,6 @@ def _numbered_texts(known: Texts, code: np.ndarray, place: np.ndarray, given: li
         return IdMap.of_distinct(known), index
     ids, rank = IdMap.number_texts(known.joined(Texts.of(given)))
     # What DuckDB has no code for stands under any, until it is set here or left out.
-    index = rank[np.minimum(index, len(known))]
+    index = rank[np.clip(index, 0, len(known))]
     index[place] = rank[len(known) :]
     return ids, index
