@@ -270,8 +270,9 @@ class Ratings:
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self, rows: np.ndarray) -> Ratings:
         """The rows at the given positions (or of the given mask), with the same id maps."""
-        columns = {name: getattr(self, name) for name in _COLUMNS}
-        return replace(self, **{name: None if column is None else column[rows] for name, column in columns.items()})
+        columns: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
+        taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+        return replace(self, **taken)
 
     def mapped(self, like: Ratings) -> Ratings:
         """This table under the id maps and scale of another; ids the other lacks are marked -1."""
