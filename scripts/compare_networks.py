@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from nnmf import fit
 from nnmf.config import DataConfig
-from nnmf.datasets._tables import load_tables
+from nnmf.data import load_tables
 from nnmf.networks import NETWORKS
 
 TUTORIAL = {

@@ -21,7 +21,7 @@ from compare_networks import put_between
 
 from nnmf import Ratings, fit
 from nnmf.config import DataConfig
-from nnmf.datasets._tables import load_tables
+from nnmf.data import load_tables
 from nnmf.ranking import UserItems, popularity_factors, random_lists, ranking_metrics, top_n
 
 METRICS = ("ndcg@10", "recall@10", "coverage@10")

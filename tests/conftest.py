@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnmf.tables._ratings import Ratings
+from nnmf import Ratings
 
 
 @pytest.fixture(autouse=True)

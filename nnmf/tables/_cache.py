@@ -114,7 +114,7 @@ def read(entry: Path) -> Columns | None:
         content = json.loads((entry / _ENTRY).read_bytes())
         arrays = {}
         for name, crc in content["files"].items():
-            array = np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            array = np.lib.format.open_memmap(entry / f"{name}.npy", mode="r")
             if zlib.crc32(np.ascontiguousarray(array).data.cast("B") if array.size else b"") != crc:
                 raise ValueError(f"{name} has another checksum")
             arrays[name] = array
