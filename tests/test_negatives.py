@@ -139,3 +139,27 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path):
     with pytest.raises(Killed):
         nnmf.fit("plain", *tables, **settings, callbacks=[run, kill_after(2)])
     assert_same(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
+
+
+def test_nothing_unchecked_reaches_the_loop():
+    table = low_rank()
+    negatives = Negatives(table, 2)
+    rng = np.random.default_rng(0)
+    for user in ([60], [-1], [2**40], [[0]], [0.5], ["a"]):
+        with pytest.raises(DataError, match="user: "):
+            negatives.draw(np.array(user), rng)
+    for n in (0, -1, True, 1.5, "2"):
+        with pytest.raises(ConfigError, match="n: got"):
+            Negatives(table, n)
+    with pytest.raises(ConfigError, match="rank: got 2"):
+        negatives.draw(table.user, rng, 2, 2)
+    with pytest.raises(ConfigError, match=r"rng: got 0; give a numpy.random.Generator"):
+        negatives.draw(table.user, 0)
+    with pytest.raises(DataError, match="ratings: got a list"):
+        Negatives([1], 1)
+    with pytest.raises(DataError, match="unknown users or items"):
+        Negatives(Ratings.from_arrays([1], [999], [3], like=table), 1)
+    assert np.array_equal(
+        negatives.draw(table.user.astype(np.int64), np.random.default_rng(1)),
+        negatives.draw(table.user, np.random.default_rng(1)),
+    )
