@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnmf import __version__
+from nnmf import __version__, _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError, one_of
 
@@ -193,6 +193,9 @@ def _load(
         config = TrainConfig.from_dict(state.config)
         if ctx is not None and state.kind == "network":
             config = dataclasses.replace(config, ctx=ctx)
+            _mxnet.context(
+                ctx
+            )  # what the caller asks for is there, or an error; what the folder asks for may fall back
         from nnmf.models import from_state
 
         model = from_state(model_class(state.kind), config, state, resumed)

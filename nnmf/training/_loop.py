@@ -131,8 +131,9 @@ class _Epoch:
         if config.momentum:
             lower.append(f"momentum ({config.momentum:g})")
         larger = " or raise batch_size" if config.batch_size else ""
+        advice = f", or {self.learner.advice}" if self.learner.advice else ""
         raise TrainingError(
-            f"training diverged in epoch {self.number}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}."
+            f"training diverged in epoch {self.number}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}{advice}."
         )
 
 
