@@ -79,7 +79,7 @@ def fit(
     *,
     test: Ratings | None = None,
     callbacks: Iterable[Callback] = (),
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Model:
     """Train a model on a table of ratings.
@@ -100,8 +100,9 @@ def fit(
         Settings; default: the model's own.
     callbacks : iterable of callable
         Called after each epoch with its `EpochResult` and the model; one that answers True stops training.
-    progress : Progress, default=None
-        Told how the running epoch goes; for a bar, ``TrainingProgress()``.
+    progress : Progress or bool, default=None
+        Told how the running epoch goes. None: in a notebook a bar, else nobody; True: a bar, or log lines where there is no
+        terminal; False: nobody.
     **settings
         Single settings over ``config``, such as ``n_epochs=5``; those of the network's function too.
 

@@ -133,11 +133,7 @@ class NetworkLearner(Learner):
         mx.random.seed(seed)
         inputs = ("user", "item", label_name(self.symbol))
         with in_one_sentence(ConfigError, f"network: the shapes of {self.symbol.name!r} do not fit together"):
-            shapes, (answer,), aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
-        if math.prod(answer) != 1:
-            raise ConfigError(
-                f"network: {self.symbol.name!r} answers {math.prod(answer)} numbers for a user and an item; it must give one."
-            )
+            shapes, _, aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
         attributes = self.symbol.attr_dict()
         named = [*zip(self.symbol.list_arguments(), shapes, strict=True)]
         named += zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True)
