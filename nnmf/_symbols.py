@@ -45,7 +45,7 @@ def label_name(symbol: Symbol, name: str | None = None) -> str:
     ConfigError
         A symbol that does not end in an output layer with a label.
     """
-    layer, inputs = _output_layer(symbol), symbol.get_children()
+    layer, inputs = output_layer(symbol), symbol.get_children()
     if (
         layer not in OUTPUT_LAYERS
         or len(inputs) != 2
@@ -63,12 +63,13 @@ def prediction_of(symbol: Symbol) -> Symbol:
     """What a network predicts, without its label: what its output layer answers when it is not trained."""
     label_name(symbol)
     prediction = symbol.get_children()[0]
-    if OUTPUT_LAYERS[_output_layer(symbol)] == "sigmoid":
+    if OUTPUT_LAYERS[output_layer(symbol)] == "sigmoid":
         return _mxnet.load().sym.Activation(prediction, act_type="sigmoid", name="prediction_sigmoid")
     return prediction
 
 
-def _output_layer(symbol: Symbol) -> str:
+def output_layer(symbol: Symbol) -> str:
+    """Kind of the layer that a symbol ends in."""
     graph = json.loads(symbol.tojson())
     return str(graph["nodes"][graph["heads"][0][0]]["op"])
 

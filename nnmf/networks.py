@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nnmf import _mxnet
 from nnmf._drawing import draw
-from nnmf._symbols import OUTPUT_LAYERS, check_symbol, label_name, n_rows, prediction_of
+from nnmf._symbols import OUTPUT_LAYERS, check_symbol, label_name, n_rows, output_layer, prediction_of
 from nnmf.errors import ConfigError, NnmfError, one_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "network",
     "network_settings",
     "one_layer_mlp",
+    "output_layer",
     "plain_net",
     "prediction_of",
 ]

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+import itertools
 import json
 import logging
 import multiprocessing
@@ -16,7 +17,7 @@ import pytest
 
 import nnmf
 from nnmf import NetworkModel, Ratings, mx
-from nnmf.errors import BackendError, ConfigError, TrainingError
+from nnmf.errors import BackendError, ConfigError, DataError, TrainingError
 from nnmf.files import _folders
 from nnmf.networks import plain_net
 from nnmf.storage import RunFolder
@@ -88,6 +89,13 @@ def test_a_network_is_answered_by_its_output_layer(layer, tables, tmp_path):
 
 def rated(table, user):
     return np.isin(np.arange(table.n_items), table.item[table.user == user])
+
+
+def test_ratings_beyond_a_sigmoid_s_answers_are_refused(tables):
+    with pytest.raises(
+        ConfigError, match=r"ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the rat"
+    ):
+        nnmf.fit(under("LogisticRegressionOutput"), tables[0], **FAST)
 
 
 def softmax(n_users, n_items):
@@ -263,6 +271,20 @@ def fail(error):
     return callback
 
 
+class Interrupting:
+    """Progress that Ctrl-C meets in the midst of the second epoch."""
+
+    def begin(self, n_epochs, n_ratings, done):
+        pass
+
+    def tick(self, epoch, done, rmse, samples_per_second):
+        if epoch == 7:
+            raise KeyboardInterrupt
+
+    def end(self):
+        pass
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("error", "options"),
@@ -272,6 +294,7 @@ def fail(error):
         (Killed, {"callbacks": [kill_after(7)]}),
         (ConfigError, {"n_epochs": 0}),
         (ConfigError, {"progress": 3}),
+        (KeyboardInterrupt, {"progress": Interrupting()}),
     ],
 )
 def test_a_training_that_fails_changes_nothing(name, error, options, tables):
@@ -283,6 +306,26 @@ def test_a_training_that_fails_changes_nothing(name, error, options, tables):
         model.fit_more(train, test, **{"n_epochs": 3, **options})
     assert (model.config, model.history, model.n_users) == (config, history, known)
     assert np.array_equal(model.predict(train.users.ids, train.items.ids[0]), answers)
+    for key, array in arrays(model).items():
+        assert np.array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
+    train, test = tables
+    model = nnmf.fit(name, train, test, **SETTINGS[name])
+    before, config = arrays(model), model.config
+    unknown = Ratings.from_arrays([5000], [6000], [3.0], like=train)
+    texts = Ratings.from_arrays(["a"], ["b"], [3.0])
+    none = train.take(np.zeros(len(train), bool))
+    for go, table in itertools.product((model.fit, model.fit_more), (unknown, none)):
+        with pytest.raises(DataError):
+            go(table, test)
+    with pytest.raises(DataError, match="new ids are strings"):
+        model.fit_more(texts)
+    with pytest.raises(ConfigError):
+        model.fit(train, test, progress="bar")
+    assert (model.config, len(model.history), model.n_users) == (config, 5, 60)
     for key, array in arrays(model).items():
         assert np.array_equal(array, before[key])
 

@@ -231,7 +231,7 @@ def test_the_expected_time_leaves_out_what_comes_before_the_first_step(small, mo
 
 def notebook(monkeypatch):
     """IPython as a kernel of Jupyter has it."""
-    shell = type("ZMQInteractiveShell", (), {})()
+    shell = type("Shell", (type("ZMQInteractiveShell", (), {}),), {})()  # Colab's is derived from Jupyter's
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
 
 

@@ -17,7 +17,7 @@ from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import label_name
+from nnmf.networks import label_name, output_layer
 from nnmf.tables import Ratings
 from nnmf.training import Learner, Snapshot, Tick
 
@@ -157,6 +157,7 @@ class NetworkLearner(Learner):
 
     def begin(self, train: Ratings) -> None:
         config = self.config
+        self._check_range(train)
         batch_size = self._batch_size(train)
         self.advice = self._advise(train)
         self._iter = DataIter(
@@ -179,6 +180,15 @@ class NetworkLearner(Learner):
             param_idx2name=dict(enumerate(names)),
             sym=self.symbol,
         )
+
+    def _check_range(self, train: Ratings) -> None:
+        low, high = float(train.rating.min(initial=0)), float(train.rating.max(initial=1))
+        if output_layer(self.symbol) == "LogisticRegressionOutput" and not 0 <= low <= high <= 1:
+            raise ConfigError(
+                f"network: {self.symbol.name!r} ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the "
+                f"ratings of {train.name} run from {low:g} to {high:g}; bring them to that range, or end it in "
+                "LinearRegressionOutput."
+            )
 
     def _batch_size(self, train: Ratings) -> int:
         """Rows a batch; says so where they are fewer than the settings', or few against the parameters."""

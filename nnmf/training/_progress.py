@@ -35,7 +35,8 @@ def duration(seconds: float) -> str:
 def in_notebook() -> bool:
     """Whether this is a notebook: IPython is not imported to find out."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    # Colab's is derived from Jupyter's.
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
 def chosen_progress(progress: Progress | bool | None) -> Progress | None:
