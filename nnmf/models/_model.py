@@ -18,7 +18,7 @@ from nnmf.onnx import ExportedIds
 from nnmf.ranking import UserItems
 from nnmf.storage import ModelState
 from nnmf.tables import UNKNOWN, IdMap, Ratings
-from nnmf.training import Callback, EpochResult, Learner, Progress, Scorer, Snapshot
+from nnmf.training import Callback, History, Learner, Progress, Scorer, Snapshot
 
 from . import _evaluation, _ids, _state, _training
 from ._answers import Answers
@@ -123,9 +123,9 @@ class Model(ABC):
         return self._need().answers.catalogue
 
     @property
-    def history(self) -> list[EpochResult]:
-        """One `EpochResult` an epoch; none before training."""
-        return [] if self._learned is None else list(self._learned.history)
+    def history(self) -> History:
+        """One `EpochResult` an epoch; none before training. A list that a notebook shows as a table."""
+        return History() if self._learned is None else History(self._learned.history)
 
     @property
     def best_epoch(self) -> int:
@@ -210,7 +210,7 @@ class Model(ABC):
         *,
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> _Self:
         """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
 
@@ -227,8 +227,9 @@ class Model(ABC):
             Ratings to measure after each epoch, for the history and the log; they choose nothing.
         callbacks : iterable of callable
             Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
-        progress : Progress, default=None
-            Told how the running epoch goes.
+        progress : Progress or bool, default=None
+            Told how the running epoch goes. None: in a notebook a bar, else nobody; True: a bar, or log lines where there is
+            no terminal; False: nobody.
 
         Returns
         -------
@@ -252,7 +253,7 @@ class Model(ABC):
         n_epochs: int | None = None,
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> _Self:
         """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
 
@@ -287,7 +288,7 @@ class Model(ABC):
         *,
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> _Self:
         """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
 
