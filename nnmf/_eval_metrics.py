@@ -19,8 +19,10 @@ _KEPT_BATCHES, _KEPT_ERRORS = 1024, 1 << 22
 class _Total(mx.metric.EvalMetric):
     """Sum over all ratings since `reset` of a function of the error.
 
-    Args:
-        n_ratings: rows that count between two resets; what comes after them is the padding of a last batch. Default: all.
+    Parameters
+    ----------
+    n_ratings : int, default=None
+        Rows that count between two resets; what comes after them is the padding of a last batch; None: all.
     """
 
     label: ClassVar[str]

@@ -24,6 +24,23 @@ from nnmf.errors import ConfigError, NnmfError, one_of
 if TYPE_CHECKING:
     from mxnet.symbol import Symbol
 
+__all__ = [
+    "NETWORKS",
+    "OUTPUT_LAYERS",
+    "Network",
+    "build_network",
+    "check_symbol",
+    "dropout_mlp",
+    "find_network",
+    "label_name",
+    "n_rows",
+    "network",
+    "network_settings",
+    "one_layer_mlp",
+    "plain_net",
+    "prediction_of",
+]
+
 Network = Callable[..., "Symbol"]
 
 _mxnet.mend_numpy()  # so that ``import mxnet as mx``, as the tutorial begins, works from here on
