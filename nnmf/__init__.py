@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ._lazy import lazily
-
-__version__ = "0.1.0"
+from ._version import __version__
 
 if TYPE_CHECKING:
     from nnmf._mxnet import mx
@@ -40,6 +39,7 @@ __all__ = [
     "Ratings",
     "SVDpp",
     "TrainConfig",
+    "__version__",
     "fit",
     "load",
     "load_checkpoint",

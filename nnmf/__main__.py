@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__: list[str] = []
+
 if __name__ == "__main__":
     from nnmf.commands import main
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
+__all__ = ["SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
+
 _DECAY = 0.9
 _ROLES = ("user", "item", "rating", "timestamp")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
@@ -32,7 +34,7 @@ _OTHER_NAMES = {
 _Config = TypeVar("_Config", bound="_Checked")
 
 
-def setting(default: Any, help: str, **rules: Any) -> Any:
+def _setting(default: Any, help: str, **rules: Any) -> Any:
     """A field with its help text and the rules its value must keep: ``low``, ``high``, ``above``, ``below``, ``choices``."""
     return field(default=default, metadata={"help": help, **rules})
 
@@ -67,37 +69,41 @@ class _Checked:
 class TrainConfig(_Checked):
     """Settings of training. A setting left at None takes the default of the model that is trained.
 
-    Raises:
-        ConfigError: a value that cannot be used; the sentence names the setting, the value and what may stand there.
+    Raises
+    ------
+    ConfigError
+        A value that cannot be used; the sentence names the setting, the value and what may stand there.
     """
 
-    n_factors: int | None = setting(None, "width of the user and item vectors", low=1)
-    hidden_units: int | None = setting(None, "width of the layer above the vectors", low=1)
-    dropout: float | None = setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
-    n_epochs: int | None = setting(None, "passes over the training ratings", low=1)
-    batch_size: int | None = setting(None, "ratings a step of a network", low=1)
-    learning_rate: float | None = setting(None, "step size", above=0)
-    momentum: float | None = setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
-    l2: float | None = setting(None, "L2 penalty", low=0)
-    l2_power: float | None = setting(
+    n_factors: int | None = _setting(None, "width of the user and item vectors", low=1)
+    hidden_units: int | None = _setting(None, "width of the layer above the vectors", low=1)
+    dropout: float | None = _setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
+    n_epochs: int | None = _setting(None, "passes over the training ratings", low=1)
+    batch_size: int | None = _setting(None, "ratings a step of a network", low=1)
+    learning_rate: float | None = _setting(None, "step size", above=0)
+    momentum: float | None = _setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
+    l2: float | None = _setting(None, "L2 penalty", low=0)
+    l2_power: float | None = _setting(
         None, "a row of n ratings is penalised by l2 * (n / mean n) ** l2_power", low=-2, high=2
     )
-    bias_l2: float | None = setting(None, "penalty of the biases, as a share of l2", low=0)
-    init_std: float | None = setting(None, "standard deviation of the initial factors", low=0)
-    schedule: str | None = setting(None, "course of the learning rate over the epochs", choices=SCHEDULES)
-    decay: float | None = setting(None, "factor an epoch of the exponential schedule (default: 0.9)", above=0, high=1)
-    patience: int | None = setting(None, "stop after this many epochs without a better validation RMSE", low=1)
-    last_batch: str | None = setting(None, "what becomes of a short last batch", choices=("pad", "discard"))
-    negatives: int | None = setting(
+    bias_l2: float | None = _setting(None, "penalty of the biases, as a share of l2", low=0)
+    init_std: float | None = _setting(None, "standard deviation of the initial factors", low=0)
+    schedule: str | None = _setting(None, "course of the learning rate over the epochs", choices=SCHEDULES)
+    decay: float | None = _setting(None, "factor an epoch of the exponential schedule (default: 0.9)", above=0, high=1)
+    patience: int | None = _setting(None, "stop after this many epochs without a better validation RMSE", low=1)
+    last_batch: str | None = _setting(None, "what becomes of a short last batch", choices=("pad", "discard"))
+    negatives: int | None = _setting(
         None,
         "unobserved items drawn for each rating in each epoch and trained on with rating 0, for models that are to rank; "
         "predictions then reach down to 0, the RMSE on ratings rises, and the last epoch is kept",
         low=0,
         high=1000,
     )
-    seed: int = setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
-    ctx: str | None = setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
-    n_threads: int | None = setting(None, "threads that train; the result is the same for any number", low=1, high=1024)
+    seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
+    ctx: str | None = _setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
+    n_threads: int | None = _setting(
+        None, "threads that train; the result is the same for any number", low=1, high=1024
+    )
 
     def learning_rate_at(self, epoch: int, n_epochs: int | None = None) -> float:
         """Learning rate of an epoch, numbered from 1, by the schedule over ``n_epochs`` (default: the setting).
@@ -121,12 +127,17 @@ class TrainConfig(_Checked):
     def with_defaults(self, what: str, defaults: dict[str, Any]) -> TrainConfig:
         """This config with a model's own defaults where a setting is None.
 
-        Args:
-            what: how an error names the model.
-            defaults: the model's default by setting; a setting it lacks has no meaning for the model.
+        Parameters
+        ----------
+        what : str
+            How an error names the model.
+        defaults : dict[str, Any]
+            The model's default by setting; a setting it lacks has no meaning for the model.
 
-        Raises:
-            ConfigError: a setting that was given but has no meaning for the model.
+        Raises
+        ------
+        ConfigError
+            A setting that was given but has no meaning for the model.
         """
         values = {}
         for entry in dataclasses.fields(self):
@@ -191,47 +202,47 @@ class DataConfig(_Checked):
         A value that cannot be used.
     """
 
-    dataset: str | None = setting(
+    dataset: str | None = _setting(
         None, "name of a dataset, or a file of ratings; default: ml-100k, or synthetic where it is out of reach"
     )
-    train_file: str | None = setting(None, "file of ratings to train on, where the test ratings are in --test-file")
-    test_file: str | None = setting(None, "file of ratings to test on, laid out as --train-file")
-    sql: str | None = setting(
+    train_file: str | None = _setting(None, "file of ratings to train on, where the test ratings are in --test-file")
+    test_file: str | None = _setting(None, "file of ratings to test on, laid out as --train-file")
+    sql: str | None = _setting(
         None, "query whose columns user, item, rating and perhaps timestamp are the ratings; it may name files"
     )
-    fold: str | None = setting(
+    fold: str | None = _setting(
         None, "the dataset's own split: train and test tables of that name; default: u1 of ml-100k, unless --split"
     )
-    split: float | None = setting(
+    split: float | None = _setting(
         None, "train on this part of the ratings and test on the rest; default: 0.8 without a fold", above=0, below=1
     )
-    split_by: str | None = setting(
+    split_by: str | None = _setting(
         None,
         "what --split and --valid-fraction part: all ratings, each user's, or by time; default: rating",
         choices=("rating", "user", "time"),
     )
-    split_seed: int | None = setting(
+    split_seed: int | None = _setting(
         None, "of the draw of --split and --valid-fraction; default: 0", low=0, high=2**31 - 1
     )
-    valid_fraction: float = setting(
+    valid_fraction: float = _setting(
         0.0,
         "hold this part of the training ratings out to choose the epoch by; 0 keeps the last epoch, for the test "
         "ratings choose nothing",
         low=0,
         below=1,
     )
-    data_dir: str | None = setting(None, "folder that holds the dataset's files")
-    delimiter: str | None = setting(None, "what stands between two fields of a file; default: found out")
-    columns: str | None = setting(
+    data_dir: str | None = _setting(None, "folder that holds the dataset's files")
+    delimiter: str | None = _setting(None, "what stands between two fields of a file; default: found out")
+    columns: str | None = _setting(
         None,
         "columns of a file by their names, such as user=customer,item=sku,rating=stars; default: found out",
         check=columns_of,
     )
-    on_error: str | None = setting(None, "what becomes of a malformed line; default: raise", choices=("raise", "skip"))
-    duplicates: str | None = setting(
+    on_error: str | None = _setting(None, "what becomes of a malformed line; default: raise", choices=("raise", "skip"))
+    duplicates: str | None = _setting(
         None, "what becomes of a pair rated twice; default: error", choices=("error", "last", "mean")
     )
-    cache: bool = setting(True, "neither take parsed tables from the cache nor keep them there")
+    cache: bool = _setting(True, "neither take parsed tables from the cache nor keep them there")
 
 
 def _checked(entry: dataclasses.Field[Any], value: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["BackendError", "ConfigError", "DataError", "NnmfError", "TrainingError", "one_of"]
+
 
 class NnmfError(Exception):
     """Base of every error this package raises on purpose; its text is one sentence that says what to do."""

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnmf import __version__, _mxnet
+from nnmf import _mxnet
+from nnmf._version import __version__
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError, one_of
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from nnmf.storage import ModelState, RunFolder
     from nnmf.tables import Ratings
     from nnmf.training import Callback, Progress
+
+__all__ = ["FACTORIZATIONS", "KINDS", "fit", "load", "load_checkpoint", "load_run", "make_model", "model_class"]
 
 _HOMES = {
     "network": ("nnmf.neural", "NetworkModel"),

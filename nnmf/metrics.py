@@ -23,11 +23,15 @@ __getattr__, __dir__ = lazily(__name__, {"RMSE": "nnmf._eval_metrics", "MAE": "n
 def rmse(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Root of the mean squared error over all ratings: ``sqrt(sum((rating - prediction)^2) / n_ratings)``.
 
-    Args:
-        rating, prediction: arrays of shape (n_ratings,).
+    Parameters
+    ----------
+    rating, prediction : array_like
+        Arrays of shape (n_ratings,).
 
-    Raises:
-        DataError: no ratings, or unequal shapes.
+    Raises
+    ------
+    DataError
+        No ratings, or unequal shapes.
     """
     error = _errors(rating, prediction)
     return math.sqrt(float(np.dot(error, error)) / len(error))
@@ -41,9 +45,12 @@ def mae(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
 def rmse_per_user(user: npt.ArrayLike, rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     """Mean over the users of each one's `rmse`, so that one with few ratings counts as much as one with many.
 
-    Args:
-        user: indices, shape (n_ratings,); all unknown users (-1) count as one.
-        rating, prediction: as for `rmse`.
+    Parameters
+    ----------
+    user : array_like
+        Indices, shape (n_ratings,); all unknown users (-1) count as one.
+    rating, prediction : array_like
+        As for `rmse`.
     """
     error = _errors(rating, prediction)
     row = np.asarray(user) + 1

@@ -12,8 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import nnmf
 from nnmf import _mxnet
+from nnmf._version import __version__
 from nnmf.errors import BackendError
 
 from ._flags import Parser, run_command
@@ -49,7 +49,7 @@ def _examine() -> dict[str, Any]:
     packages = {name: _package(name) for name in (*_NEEDED, *_OPTIONAL)}
     mxnet, build = _why_not(_mxnet.load), _build()
     return {
-        "nnmf": {"version": nnmf.__version__, "folder": str(Path(nnmf.__file__).parent)},
+        "nnmf": {"version": __version__, "folder": str(Path(__file__).parents[1])},
         "python": {"version": platform.python_version(), "executable": sys.executable, "platform": platform.platform()},
         "packages": packages,
         "mxnet": {"build": build, "why_not": mxnet},

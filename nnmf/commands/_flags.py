@@ -63,8 +63,10 @@ def add_flags(parser: argparse.ArgumentParser, config: type, title: str, only: I
 def read_flags(config: type[_Config], arguments: argparse.Namespace) -> _Config:
     """The config of the flags that were given.
 
-    Raises:
-        ConfigError: a value that cannot be used.
+    Raises
+    ------
+    ConfigError
+        A value that cannot be used.
     """
     given = vars(arguments)
     entries = [entry for entry in dataclasses.fields(config) if entry.name in given]

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import sys
 
-import nnmf
+from nnmf._version import __version__
 from nnmf.errors import one_of
 
 from . import COMMANDS
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
         epilog="commands:\n" + "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"nnmf {nnmf.__version__}")
+    parser.add_argument("--version", action="version", version=f"nnmf {__version__}")
     if not arguments or arguments[0].startswith("-"):
         parser.parse_args(arguments)
         parser.error(f"a command is missing; give one of {sorted(COMMANDS)}")

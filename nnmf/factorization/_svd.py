@@ -29,20 +29,27 @@ class FunkSVD(Factorization):
 
     Cold start: the mean rating of the known side, else of all.
 
-    Args:
-        config: settings; those at None take `defaults`.
-        settings: single settings over ``config``: n_factors=64, n_epochs=40, learning_rate=.02, l2=.07, l2_power=0,
-            init_std=.01, schedule="linear", seed=0, n_threads=all cores (the factors are the same for any number), patience.
+    Parameters
+    ----------
+    config : TrainConfig, default=None
+        Settings; those at None take `defaults`.
+    **settings
+        Single settings over ``config``: n_factors=64, n_epochs=40, learning_rate=.02, l2=.07, l2_power=0,
+        init_std=.01, schedule="linear", seed=0, n_threads=all cores (the factors are the same for any number), patience.
 
-    Attributes:
-        user_factors: float32 array of shape (n_users, n_factors).
-        item_factors: float32 array of shape (n_items, n_factors).
+    Attributes
+    ----------
+    user_factors : float32 array of shape (n_users, n_factors)
+    item_factors : float32 array of shape (n_items, n_factors)
 
-    Raises:
-        ConfigError: a setting that cannot be used, or that this model has not.
+    Raises
+    ------
+    ConfigError
+        A setting that cannot be used, or that this model has not.
 
-    References:
-        S. Funk, "Netflix Update: Try This at Home", 2006, https://sifter.org/~simon/journal/20061211.html
+    References
+    ----------
+    S. Funk, "Netflix Update: Try This at Home", 2006, https://sifter.org/~simon/journal/20061211.html
     """
 
     kind = "funk_svd"
@@ -78,25 +85,33 @@ class SVD(Factorization):
 
     Cold start: an unknown item is answered with ``mu + b_u``, an unknown user with ``mu + b_i``, both with mu.
 
-    Args:
-        config: settings; those at None take `defaults`.
-        settings: single settings over ``config``: n_factors=64, n_epochs=30, learning_rate=.025, l2=.1, l2_power=-.5,
-            bias_l2=.2, init_std=.01, schedule="linear", seed=0, n_threads=all cores (the factors are the same for any
-            number), patience.
+    Parameters
+    ----------
+    config : TrainConfig, default=None
+        Settings; those at None take `defaults`.
+    **settings
+        Single settings over ``config``: n_factors=64, n_epochs=30, learning_rate=.025, l2=.1, l2_power=-.5,
+        bias_l2=.2, init_std=.01, schedule="linear", seed=0, n_threads=all cores (the factors are the same for any
+        number), patience.
 
-    Attributes:
-        user_factors: float32 array of shape (n_users, n_factors).
-        item_factors: float32 array of shape (n_items, n_factors).
-        user_bias: float32 array of shape (n_users,).
-        item_bias: float32 array of shape (n_items,).
-        global_mean: mean training rating.
+    Attributes
+    ----------
+    user_factors : float32 array of shape (n_users, n_factors)
+    item_factors : float32 array of shape (n_items, n_factors)
+    user_bias : float32 array of shape (n_users,)
+    item_bias : float32 array of shape (n_items,)
+    global_mean : float
+        Mean training rating.
 
-    Raises:
-        ConfigError: a setting that cannot be used, or that this model has not.
+    Raises
+    ------
+    ConfigError
+        A setting that cannot be used, or that this model has not.
 
-    References:
-        Y. Koren, R. Bell, C. Volinsky, "Matrix factorization techniques for recommender systems", IEEE Computer, 2009,
-        equations 4 and 5.
+    References
+    ----------
+    Y. Koren, R. Bell, C. Volinsky, "Matrix factorization techniques for recommender systems", IEEE Computer, 2009,
+    equations 4 and 5.
     """
 
     kind = "svd"
@@ -140,11 +155,14 @@ class SVDpp(SVD):
 
     Args, Raises: as `SVD`; one thread trains, whatever ``n_threads``.
 
-    Attributes:
-        implicit_factors: y_j of each item: float32 array of shape (n_items, n_factors). The others as `SVD`.
+    Attributes
+    ----------
+    implicit_factors : float32 array of shape (n_items, n_factors)
+        y_j of each item. The others as `SVD`.
 
-    References:
-        Y. Koren, "Factorization meets the neighborhood", KDD 2008, equations 15 and 16.
+    References
+    ----------
+    Y. Koren, "Factorization meets the neighborhood", KDD 2008, equations 15 and 16.
     """
 
     kind = "svdpp"

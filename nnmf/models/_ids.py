@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnmf.errors import ConfigError, DataError, one_of
-from nnmf.tables import UNKNOWN, IdMap, Ratings
+from nnmf.tables import UNKNOWN, Ratings
 
 from ._answers import Answers
 from ._catalogue import Catalogue
@@ -25,11 +25,6 @@ UNKNOWN_WAYS = ("mean", "error")
 _MANY = 10
 
 
-def sizes(catalogue: Catalogue) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Both sides, and how many there are of each."""
-    return ("user", len(catalogue.users)), ("item", len(catalogue.items))
-
-
 def index_of(catalogue: Catalogue, side: str, ids: npt.ArrayLike, unknown: str) -> np.ndarray:
     """Indices of one side's ids, -1 where unknown unless that is an error."""
     if unknown not in UNKNOWN_WAYS:
@@ -42,19 +37,30 @@ def index_of(catalogue: Catalogue, side: str, ids: npt.ArrayLike, unknown: str) 
     return index
 
 
-def warn_of_strangers(user: np.ndarray, item: np.ndarray) -> None:
-    """Say so where not one of many pairs holds an id that is known: such predictions are all one mean."""
+def pairs_of(
+    catalogue: Catalogue, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, unknown: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items, int32 (n,) each, of pairs of ids; see `Model.predict`."""
+    sides = [index_of(catalogue, side, ids, unknown) for side, ids in (("user", user_ids), ("item", item_ids))]
+    try:
+        user, item = np.broadcast_arrays(*sides)
+    except ValueError:
+        raise DataError(
+            f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
+        ) from None
+    # Where not one of many pairs holds an id that is known, the predictions are all one mean.
     if len(user) >= _MANY and (user == UNKNOWN).all() and (item == UNKNOWN).all():
         logger.warning(
             "Not one user or item of the %s pairs is known to the model, so the mean rating answers for all; "
             "are the columns the other way round?",
             f"{len(user):,}",
         )
+    return user, item
 
 
-def only_known(known: IdMap, ids: npt.ArrayLike) -> np.ndarray:
-    """Indices of those of the ids that are known."""
-    index = known.index(ids)
+def only_known(answers: Answers, item_ids: npt.ArrayLike) -> np.ndarray:
+    """Indices of those of the items that are known."""
+    index = answers.catalogue.items.index(item_ids)
     return index[index != UNKNOWN]
 
 
@@ -70,6 +76,13 @@ def under(catalogue: Catalogue, ratings: Ratings) -> Ratings:
     if ratings.users is catalogue.users and ratings.items is catalogue.items:
         return ratings
     return ratings.under(catalogue.users, catalogue.items, catalogue.scale)
+
+
+def similar(answers: Answers, side: str, wanted: Any, n: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Ids (n,) of the nearest of one side, and their cosines (n,); see `Model.similar_items`."""
+    index = index_of(answers.catalogue, side, [wanted], "error")
+    rows, cosine = answers.neighbours(side, int(index[0]), length(n))
+    return (answers.catalogue.users if side == "user" else answers.catalogue.items).at(rows), cosine
 
 
 def frame(answers: Answers, side: str) -> pandas.DataFrame:

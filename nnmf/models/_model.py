@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nnmf import __version__, storage
-from nnmf.config import TrainConfig
-from nnmf.errors import ConfigError, DataError
-from nnmf.onnx import ExportedIds
-from nnmf.ranking import UserItems
+from nnmf import storage
 from nnmf.storage import ModelState
-from nnmf.tables import UNKNOWN, IdMap, Ratings
-from nnmf.training import Callback, History, Learner, Progress, Scorer, Snapshot
+from nnmf.tables import Ratings
+from nnmf.training import Callback, Progress
 
-from . import _evaluation, _ids, _state, _training
-from ._answers import Answers
-from ._catalogue import Catalogue
+from . import _evaluation, _export, _ids, _state, _training
+from ._kind import Kind
 
 if TYPE_CHECKING:
     import pandas
 
-logger = logging.getLogger("nnmf")
-
 _Self = TypeVar("_Self", bound="Model")
 
 
-class Model(ABC):
+class Model(Kind):
     """A model of ratings by user and item vectors.
 
     A kind of model supplies a `Learner` and a `Scorer`; training, cold start, clipping, lists, evaluation and files are the
@@ -41,166 +32,7 @@ class Model(ABC):
     Cold start: an unknown item is answered with the user's mean training rating, an unknown user with the item's, both damped
     towards the mean of all by five ratings, and a pair that is unknown on both sides with the mean of all. Who stands in the
     id map without a training rating is unknown, too.
-
-    Attributes
-    ----------
-    config : TrainConfig
-        The settings, all filled in.
     """
-
-    #: what saved folders call this kind of model
-    kind: ClassVar[str]
-
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
-        self._learned: _training.Learned | None = None
-
-    # -- what a kind of model supplies -------------------------------------------------------------------------------
-    @abstractmethod
-    def learner(self, catalogue: Catalogue, start: Snapshot | None) -> Learner:
-        """What trains this kind of model, from drawn parameters or from those of a snapshot of no more users and items."""
-
-    @abstractmethod
-    def details(self) -> dict[str, Any]:
-        """What a saved folder says of this kind of model, as JSON can hold it."""
-
-    def texts(self) -> dict[str, str]:
-        """Files of text that a saved folder holds for this kind of model, by name."""
-        return {}
-
-    @classmethod
-    @abstractmethod
-    def from_details(cls: type[_Self], config: TrainConfig, state: ModelState) -> _Self:
-        """An untrained model of the settings and details of a state.
-
-        Raises
-        ------
-        DataError
-            Details that no model of this kind has.
-        """
-
-    @abstractmethod
-    def scorer_of(self, catalogue: Catalogue, arrays: dict[str, np.ndarray], details: dict[str, Any]) -> Scorer:
-        """What predicts by the arrays and details of a state, each of which is checked.
-
-        Raises
-        ------
-        DataError
-            Arrays that are missing, or of another shape or type.
-        """
-
-    def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
-        """Shapes of the float32 arrays that training may need besides the parameters, by name."""
-        return {}
-
-    def take_network(self, network: Any) -> None:
-        """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
-        raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")
-
-    # -- what it knows -----------------------------------------------------------------------------------------------
-    def check_trained(self) -> None:
-        """Raise a ConfigError unless the model is trained."""
-        self._need()
-
-    def _need(self) -> _training.Learned:
-        if self._learned is None:
-            raise ConfigError("the model is not trained yet; fit it first.")
-        return self._learned
-
-    @property
-    def answers(self) -> Answers:
-        """What answers for indices."""
-        return self._need().answers
-
-    @property
-    def scorer(self) -> Scorer:
-        """What predicts."""
-        return self._need().answers.scorer
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """Which users and items the model knows, and what they were rated."""
-        return self._need().answers.catalogue
-
-    @property
-    def history(self) -> History:
-        """One `EpochResult` an epoch; none before training. A list that a notebook shows as a table."""
-        return History() if self._learned is None else History(self._learned.history)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch whose parameters are kept: the one with the lowest validation RMSE, without such ratings the last; 0 before."""
-        return 0 if self._learned is None else self._learned.kept.epoch
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """The arrays that training changes, by name; none before training."""
-        return {} if self._learned is None else self.scorer.parameters
-
-    @property
-    def users(self) -> IdMap:
-        """Ids of the users."""
-        return self.catalogue.users
-
-    @property
-    def items(self) -> IdMap:
-        """Ids of the items."""
-        return self.catalogue.items
-
-    @property
-    def n_users(self) -> int:
-        """Users in the id map."""
-        return len(self.catalogue.users)
-
-    @property
-    def n_items(self) -> int:
-        """Items in the id map."""
-        return len(self.catalogue.items)
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Lowest and highest rating there can be; predictions are clipped to it."""
-        return self.catalogue.scale
-
-    @property
-    def global_mean(self) -> float:
-        """Mean rating of the first training table."""
-        return self.catalogue.global_mean
-
-    @property
-    def user_mean(self) -> np.ndarray:
-        """Mean training rating of each user, damped towards that of all: float32 array of shape (n_users,)."""
-        return self.catalogue.user_mean
-
-    @property
-    def item_mean(self) -> np.ndarray:
-        """Mean training rating of each item, damped towards that of all: float32 array of shape (n_items,)."""
-        return self.catalogue.item_mean
-
-    @property
-    def seen(self) -> UserItems:
-        """The items that each user rated in training."""
-        return self.catalogue.seen
-
-    @property
-    def dataset(self) -> str:
-        """Name of the training table."""
-        return self.catalogue.dataset
-
-    @property
-    def train_digest(self) -> str:
-        """SHA-256 of the training table."""
-        return self.catalogue.digest
-
-    def __repr__(self) -> str:
-        if self._learned is None:
-            return f"{type(self).__name__}(untrained)"
-        last = self._learned.history[-1]
-        valid = "" if last.valid_rmse is None else f", valid RMSE {last.valid_rmse:.4f}"
-        return (
-            f"{type(self).__name__}({self.dataset}: {self.n_users:,} users, {self.n_items:,} items; epoch {self.best_epoch} of "
-            f"{last.epoch} kept; train RMSE {last.train_rmse:.4f}{valid})"
-        )
 
     # -- training ----------------------------------------------------------------------------------------------------
     def fit(
@@ -325,18 +157,7 @@ class Model(ABC):
             Another value of ``unknown``, or a model that is not trained.
         """
         answers = self.answers
-        sides = [
-            _ids.index_of(answers.catalogue, side, ids, unknown)
-            for side, ids in (("user", user_ids), ("item", item_ids))
-        ]
-        try:
-            user, item = np.broadcast_arrays(*sides)
-        except ValueError:
-            raise DataError(
-                f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
-            ) from None
-        _ids.warn_of_strangers(user, item)
-        prediction = answers.predict(user, item)
+        prediction = answers.predict(*_ids.pairs_of(answers.catalogue, user_ids, item_ids, unknown))
         return np.clip(prediction, *answers.catalogue.scale, out=prediction) if clip else prediction
 
     def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -399,11 +220,10 @@ class Model(ABC):
             An unknown user with ``unknown="error"``.
         """
         answers = self.answers
-        known = answers.catalogue.items
-        allowed, excluded = (None if ids is None else _ids.only_known(known, ids) for ids in (items, exclude))
+        allowed, excluded = (None if ids is None else _ids.only_known(answers, ids) for ids in (items, exclude))
         user = _ids.index_of(answers.catalogue, "user", user_ids, unknown)
         item, score = answers.lists(user, _ids.length(n), exclude_seen, allowed, excluded)
-        ids = known.at(item)
+        ids = answers.catalogue.items.at(item)
         return (ids[0], score[0]) if np.ndim(user_ids) == 0 else (ids, score)
 
     def similar_items(self, item_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
@@ -414,17 +234,11 @@ class Model(ABC):
         DataError
             An unknown item, or a network without towers.
         """
-        return self._similar("item", item_id, n)
+        return _ids.similar(self.answers, "item", item_id, n)
 
     def similar_users(self, user_id: Any, n: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The n users whose vectors point most nearly the way this user's does; see `similar_items`."""
-        return self._similar("user", user_id, n)
-
-    def _similar(self, side: str, wanted: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
-        answers = self.answers
-        index = _ids.index_of(answers.catalogue, side, [wanted], "error")
-        rows, cosine = answers.neighbours(side, int(index[0]), _ids.length(n))
-        return (answers.catalogue.users if side == "user" else answers.catalogue.items).at(rows), cosine
+        return _ids.similar(self.answers, "user", user_id, n)
 
     def evaluate(
         self,
@@ -504,19 +318,4 @@ class Model(ABC):
         DataError
             The file cannot be written.
         """
-        answers = self.answers
-        catalogue = answers.catalogue
-        wrap = None
-        if ids:
-            known = [catalogue.known(side, np.arange(n, dtype=np.int32)) for side, n in _ids.sizes(catalogue)]
-            wrap = ExportedIds(
-                catalogue.users,
-                catalogue.items,
-                answers.user_alone,
-                answers.item_alone,
-                catalogue.base,
-                catalogue.scale,
-                *(None if (index != UNKNOWN).all() else index for index in known),
-            )
-        metadata = {"nnmf": __version__, "kind": self.kind, **{k: str(v) for k, v in self.details().items()}}
-        answers.scorer.export(storage.as_folder(path), wrap, metadata)
+        _export.export_onnx(self, path, ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,13 +13,13 @@ from nnmf.training import Snapshot
 
 from ._answers import Answers
 from ._catalogue import Catalogue
-from ._training import Learned
+from ._kind import Kind
+from ._learned import Learned
 
-if TYPE_CHECKING:
-    from ._model import Model
+_Kind = TypeVar("_Kind", bound=Kind)
 
 
-def to_state(model: Model, learned: Learned) -> ModelState:
+def to_state(model: Kind, learned: Learned) -> ModelState:
     """A trained model as plain data."""
     catalogue = learned.answers.catalogue
     kept = _parameters(learned.kept)
@@ -53,7 +53,7 @@ def _parameters(snapshot: Snapshot) -> Parameters:
     return Parameters(snapshot.epoch, snapshot.scorer.arrays(), snapshot.state)
 
 
-def from_state(cls: type[Model], config: TrainConfig, state: ModelState, resumed: bool) -> Model:
+def from_state(cls: type[_Kind], config: TrainConfig, state: ModelState, resumed: bool) -> _Kind:
     """The model that a state is of: as its kept epoch left it, or, ``resumed``, as its last one did.
 
     Raises
@@ -85,7 +85,7 @@ def from_state(cls: type[Model], config: TrainConfig, state: ModelState, resumed
     return model
 
 
-def _snapshot(model: Model, catalogue: Catalogue, state: ModelState, parameters: Parameters) -> Snapshot:
+def _snapshot(model: Kind, catalogue: Catalogue, state: ModelState, parameters: Parameters) -> Snapshot:
     scorer = model.scorer_of(catalogue, parameters.arrays, state.details)
     shapes = model.state_shapes(scorer)
     for name, array in parameters.state.items():

@@ -7,10 +7,10 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
 from nnmf.metrics import rmse
 from nnmf.tables import Ratings
@@ -30,36 +30,10 @@ from nnmf.training import (
 
 from ._answers import Answers
 from ._catalogue import Catalogue
-
-if TYPE_CHECKING:
-    from nnmf.config import TrainConfig
-
-    from ._model import Model
+from ._kind import Kind
+from ._learned import Learned
 
 logger = logging.getLogger("nnmf")
-
-
-@dataclass(frozen=True, eq=False)
-class Learned:
-    """What a model has learned; replaced as a whole, never changed.
-
-    Attributes
-    ----------
-    answers : Answers
-    history : list of EpochResult
-    kept : Snapshot
-        The parameters that predict, and the state of training that belongs to them.
-    last : Snapshot, default=None
-        Those of the last epoch, where they can be told.
-    compared_from : int
-        The epoch at which the last training began.
-    """
-
-    answers: Answers
-    history: list[EpochResult]
-    kept: Snapshot
-    last: Snapshot | None
-    compared_from: int
 
 
 @dataclass(frozen=True)
@@ -80,7 +54,7 @@ class Watched:
     test: Ratings | None = None
 
 
-def fit(model: Model, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
+def fit(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
     """Train from drawn parameters; see `Model.fit`."""
     _check_tables(model.config, train, valid)
     catalogue = Catalogue.of(train, model.config.negatives or 0)
@@ -88,7 +62,7 @@ def fit(model: Model, train: Ratings, valid: Ratings | None, watched: Watched) -
 
 
 def fit_more(
-    model: Model,
+    model: Kind,
     ratings: Ratings,
     valid: Ratings | None,
     n_epochs: int | None,
@@ -106,7 +80,7 @@ def fit_more(
     _run(model, config, catalogue, table, valid, learned.kept, learned.history, done + 1, watched)
 
 
-def resume(model: Model, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
+def resume(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
     """Train on from the last epoch; see `Model.resume`."""
     learned = model._need()
     _check_tables(model.config, train, valid)
@@ -127,7 +101,7 @@ def resume(model: Model, train: Ratings, valid: Ratings | None, watched: Watched
 
 
 def _run(
-    model: Model,
+    model: Kind,
     config: TrainConfig,
     catalogue: Catalogue,
     train: Ratings,

@@ -124,7 +124,7 @@ class NetworkModel(Model):
     @property
     def symbol(self) -> Any:
         """The network, once it is trained; None before."""
-        return None if self._learned is None else self._learned.answers.scorer.symbol  # type: ignore[attr-defined]
+        return self.scorer.symbol if self._learned else None  # type: ignore[attr-defined]
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> NetworkLearner:
         logger.info("Device: %s", self.device)

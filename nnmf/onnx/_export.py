@@ -38,18 +38,28 @@ def export_onnx(
 ) -> None:
     """Write a network as an ONNX file, without its label and dropout.
 
-    Args:
-        symbol: the network, as `nnmf.networks` describes it.
-        parameters: arguments and auxiliary states by name, as MXNet or NumPy arrays.
-        path: the file to write; it is whole or not there.
-        ids: with them the file takes ids and answers for unknown ones too, clipped; without, it takes indices.
-        metadata: properties to put into the file.
+    Parameters
+    ----------
+    symbol : Symbol
+        The network, as `nnmf.networks` describes it.
+    parameters : Mapping[str, Any]
+        Arguments and auxiliary states by name, as MXNet or NumPy arrays.
+    path : path
+        The file to write; it is whole or not there.
+    ids : ExportedIds, default=None
+        With them the file takes ids and answers for unknown ones too, clipped; without, it takes indices.
+    metadata : Mapping[str, str], default=None
+        Properties to put into the file.
 
-    Raises:
-        ConfigError: an operator or a form of it that has no translation here, parameters that do not fit the network or take
-            over 2 GB, or an output that is not one number a row.
-        BackendError: onnx is not installed.
-        DataError: the file cannot be written.
+    Raises
+    ------
+    ConfigError
+        An operator or a form of it that has no translation here, parameters that do not fit the network or take
+        over 2 GB, or an output that is not one number a row.
+    BackendError
+        The package onnx is not installed.
+    DataError
+        The file cannot be written.
     """
     graph = OnnxGraph(ids)
     content = json.loads(symbol.tojson())
@@ -93,16 +103,25 @@ def export_factors_onnx(
 ) -> None:
     """Write a factor model as an ONNX file: ``prediction = mu + b_u + b_i + p_u . q_i``.
 
-    Args:
-        user_factors, item_factors: arrays of shape (n_users, n_factors) and (n_items, n_factors).
-        user_bias, item_bias: arrays of shape (n_users,) and (n_items,); zeros where a model has none.
-        global_mean: what every prediction starts from.
-        path, ids, metadata: as for `export_onnx`.
+    Parameters
+    ----------
+    user_factors, item_factors : array
+        Arrays of shape (n_users, n_factors) and (n_items, n_factors).
+    user_bias, item_bias : array
+        Arrays of shape (n_users,) and (n_items,); zeros where a model has none.
+    global_mean : float
+        What every prediction starts from.
+    path, ids, metadata
+        As for `export_onnx`.
 
-    Raises:
-        ConfigError: the parameters take over 2 GB.
-        BackendError: onnx is not installed.
-        DataError: the file cannot be written.
+    Raises
+    ------
+    ConfigError
+        The parameters take over 2 GB.
+    BackendError
+        The package onnx is not installed.
+    DataError
+        The file cannot be written.
     """
     graph = OnnxGraph(ids)
 

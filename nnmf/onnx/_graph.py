@@ -52,11 +52,15 @@ class ExportedIds:
 class OnnxGraph:
     """An ONNX graph being put together, from the indices ``user`` and ``item`` to the rating.
 
-    Args:
-        ids: with them the file takes ids and answers as `Model.predict` does; without, indices.
+    Parameters
+    ----------
+    ids : ExportedIds, default=None
+        With them the file takes ids and answers as `Model.predict` does; without, indices.
 
-    Raises:
-        BackendError: onnx is not installed.
+    Raises
+    ------
+    BackendError
+        The package onnx is not installed.
     """
 
     def __init__(self, ids: ExportedIds | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmf import __version__
+from nnmf._version import __version__
 from nnmf.errors import ConfigError, DataError
 from nnmf.files import OWN, Claim, Writer, cannot_write, commit, peek, read_manifest, stored, strangers
 from nnmf.ranking import UserItems

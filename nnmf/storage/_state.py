@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmf import __version__
+from nnmf._version import __version__
 from nnmf.errors import DataError
 from nnmf.ranking import UserItems
 from nnmf.tables import IdMap

@@ -1,0 +1,186 @@
+"""`Kind`: what a kind of model supplies, and what a model of it knows once it is trained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from nnmf.config import TrainConfig
+from nnmf.errors import ConfigError
+from nnmf.ranking import UserItems
+from nnmf.storage import ModelState
+from nnmf.tables import IdMap
+from nnmf.training import History, Learner, Scorer, Snapshot
+
+from ._answers import Answers
+from ._catalogue import Catalogue
+from ._learned import Learned
+
+_Self = TypeVar("_Self", bound="Kind")
+
+
+class Kind(ABC):
+    """A kind of model, to be derived from by way of `Model`: it supplies a `Learner`, a `Scorer` and what folders hold of it.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        The settings, all filled in.
+    """
+
+    #: what saved folders call this kind of model
+    kind: ClassVar[str]
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self._learned: Learned | None = None
+
+    # -- what a kind of model supplies -------------------------------------------------------------------------------
+    @abstractmethod
+    def learner(self, catalogue: Catalogue, start: Snapshot | None) -> Learner:
+        """What trains this kind of model, from drawn parameters or from those of a snapshot of no more users and items."""
+
+    @abstractmethod
+    def details(self) -> dict[str, Any]:
+        """What a saved folder says of this kind of model, as JSON can hold it."""
+
+    def texts(self) -> dict[str, str]:
+        """Files of text that a saved folder holds for this kind of model, by name."""
+        return {}
+
+    @classmethod
+    @abstractmethod
+    def from_details(cls: type[_Self], config: TrainConfig, state: ModelState) -> _Self:
+        """An untrained model of the settings and details of a state.
+
+        Raises
+        ------
+        DataError
+            Details that no model of this kind has.
+        """
+
+    @abstractmethod
+    def scorer_of(self, catalogue: Catalogue, arrays: dict[str, np.ndarray], details: dict[str, Any]) -> Scorer:
+        """What predicts by the arrays and details of a state, each of which is checked.
+
+        Raises
+        ------
+        DataError
+            Arrays that are missing, or of another shape or type.
+        """
+
+    def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
+        """Shapes of the float32 arrays that training may need besides the parameters, by name."""
+        return {}
+
+    def take_network(self, network: Any) -> None:
+        """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
+        raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")
+
+    # -- what it knows -----------------------------------------------------------------------------------------------
+    def check_trained(self) -> None:
+        """Raise a ConfigError unless the model is trained."""
+        self._need()
+
+    def _need(self) -> Learned:
+        if self._learned is None:
+            raise ConfigError("the model is not trained yet; fit it first.")
+        return self._learned
+
+    @property
+    def answers(self) -> Answers:
+        """What answers for indices."""
+        return self._need().answers
+
+    @property
+    def scorer(self) -> Scorer:
+        """What predicts."""
+        return self._need().answers.scorer
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Which users and items the model knows, and what they were rated."""
+        return self._need().answers.catalogue
+
+    @property
+    def history(self) -> History:
+        """One `EpochResult` an epoch; none before training. A list that a notebook shows as a table."""
+        return History() if self._learned is None else History(self._learned.history)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose parameters are kept: the one with the lowest validation RMSE, without such ratings the last; 0 before."""
+        return 0 if self._learned is None else self._learned.kept.epoch
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The arrays that training changes, by name; none before training."""
+        return {} if self._learned is None else self.scorer.parameters
+
+    @property
+    def users(self) -> IdMap:
+        """Ids of the users."""
+        return self.catalogue.users
+
+    @property
+    def items(self) -> IdMap:
+        """Ids of the items."""
+        return self.catalogue.items
+
+    @property
+    def n_users(self) -> int:
+        """Users in the id map."""
+        return len(self.catalogue.users)
+
+    @property
+    def n_items(self) -> int:
+        """Items in the id map."""
+        return len(self.catalogue.items)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Lowest and highest rating there can be; predictions are clipped to it."""
+        return self.catalogue.scale
+
+    @property
+    def global_mean(self) -> float:
+        """Mean rating of the first training table."""
+        return self.catalogue.global_mean
+
+    @property
+    def user_mean(self) -> np.ndarray:
+        """Mean training rating of each user, damped towards that of all: float32 array of shape (n_users,)."""
+        return self.catalogue.user_mean
+
+    @property
+    def item_mean(self) -> np.ndarray:
+        """Mean training rating of each item, damped towards that of all: float32 array of shape (n_items,)."""
+        return self.catalogue.item_mean
+
+    @property
+    def seen(self) -> UserItems:
+        """The items that each user rated in training."""
+        return self.catalogue.seen
+
+    @property
+    def dataset(self) -> str:
+        """Name of the training table."""
+        return self.catalogue.dataset
+
+    @property
+    def train_digest(self) -> str:
+        """SHA-256 of the training table."""
+        return self.catalogue.digest
+
+    def __repr__(self) -> str:
+        if self._learned is None:
+            return f"{type(self).__name__}(untrained)"
+        last = self._learned.history[-1]
+        valid = "" if last.valid_rmse is None else f", valid RMSE {last.valid_rmse:.4f}"
+        return (
+            f"{type(self).__name__}({self.dataset}: {self.n_users:,} users, {self.n_items:,} items; epoch {self.best_epoch} of "
+            f"{last.epoch} kept; train RMSE {last.train_rmse:.4f}{valid})"
+        )

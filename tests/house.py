@@ -1,0 +1,90 @@
+"""The house as its imports show it, read without running anything: who stands on which floor, and who imports whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1] / "nnmf"
+
+#: the floors, top first; what stands beside another on one floor does not import it
+FLOORS = (
+    ("nnmf", "data", "train", "predict", "synthetic", "__main__"),
+    ("commands",),
+    ("testing",),
+    ("kinds",),
+    ("neural", "factorization"),
+    ("models",),
+    ("storage",),
+    ("training",),
+    ("onnx",),
+    ("ranking",),
+    ("datasets",),
+    ("tables",),
+    ("networks", "metrics", "config"),
+    ("_eval_metrics",),
+    ("files",),
+    ("_mxnet", "_compiled"),
+    ("errors", "_lazy", "_version"),
+)
+
+
+def modules() -> dict[str, Path]:
+    """Every module's dotted name and file."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def room(module: str) -> str:
+    """The package, or the module beside packages, that a module belongs to: ``nnmf.tables._ids`` to ``tables``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def floor(name: str) -> int:
+    """The floor of a room, 0 at the top."""
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def imports(module: str) -> Iterator[tuple[str, str | None, int, bool]]:
+    """What a module imports: module, name taken from it or None, line, and whether for its types alone.
+
+    A text that is the name of a module of this package counts: so `nnmf._lazy` is told where a name is.
+    """
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typed = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None, node.lineno, id(node) in typed
+        elif isinstance(node, ast.ImportFrom):
+            parent = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            home = ".".join([*parent, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{home}.{alias.name}"
+                target = (inner, None) if inner in MODULES else (home, alias.name)
+                yield *target, node.lineno, id(node) in typed
+        elif isinstance(node, ast.Constant) and node.value in MODULES and node.value != "nnmf":  # a logger's name
+            yield node.value, None, node.lineno, False
+
+
+def inner_imports() -> Iterator[tuple[str, str, str | None, int]]:
+    """Every import of this package by itself: importer, imported module, name taken from it or None, line."""
+    for module in MODULES:
+        for target, name, line, _ in imports(module):
+            if target.split(".")[0] == "nnmf":
+                yield module, target, name, line
