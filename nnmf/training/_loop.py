@@ -111,13 +111,13 @@ class _Speed:
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
 
-    def since(self, done: int, now: float, start: float) -> float:
-        """The speed when ``done`` ratings of all epochs are done; at the first look that since ``start``."""
-        if self._first is None:
+    def since(self, done: int, of_epoch: int, now: float, start: float) -> float:
+        """The speed when ``done`` ratings of all epochs are done; at the first look that of the epoch since its start."""
+        if self._first is None or done <= self._first[0]:  # nothing was trained on since
             self._first = done, now
-            return done / max(now - start, _INSTANT)
+            return of_epoch / max(now - start, _INSTANT)
         first_done, first_now = self._first
-        return max(done - first_done, 1) / max(now - first_now, _INSTANT)
+        return (done - first_done) / max(now - first_now, _INSTANT)
 
 
 class _Epoch:
@@ -144,7 +144,7 @@ class _Epoch:
         now = self.check(rmse())
         if self.course.progress:
             total = (self.number - self.course.first) * self.learner.n_streamed + done
-            speed = self.speed.since(total, time.perf_counter(), self.start)
+            speed = self.speed.since(total, done, time.perf_counter(), self.start)
             self.course.progress.tick(self.number, done, now, speed)
 
     def check(self, rmse: float) -> float:
