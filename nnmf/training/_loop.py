@@ -85,7 +85,7 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
     """
     last = course.config.n_epochs
     assert last is not None
-    limit = _EXPLODED * max(1.0, math.sqrt(float(np.dot(train.rating, train.rating)) / len(train)))
+    limit = _EXPLODED * max(1.0, root_mean_square(train.rating))
     speed = _Speed()
     try:
         learner.begin(train)
@@ -103,6 +103,12 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
         learner.end()
         if course.progress:
             course.progress.end()
+
+
+def root_mean_square(rating: np.ndarray) -> float:
+    """Size of ratings, from zero: what predicting zero would have for RMSE."""
+    # Summed in float64, whose range the squares of float32 do not leave, without a copy of the column in it.
+    return math.sqrt(float(np.einsum("i,i->", rating, rating, dtype=np.float64)) / len(rating))
 
 
 class _Speed:
