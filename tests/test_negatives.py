@@ -8,10 +8,9 @@ from nnmf import DataIter, Ratings
 from nnmf.errors import ConfigError, DataError
 from nnmf.neural._negatives import Negatives
 from nnmf.storage import RunFolder
+from nnmf.testing import assert_same_model, low_rank
+from nnmf.testing._compare import Killed, kill_after
 from nnmf.training import TrainingProgress
-
-from .conftest import low_rank
-from .test_models import Killed, assert_same, kill_after
 
 
 @st.composite
@@ -138,4 +137,4 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path):
     run = RunFolder.begin(tmp_path / "run", {})
     with pytest.raises(Killed):
         nnmf.fit("plain", *tables, **settings, callbacks=[run, kill_after(2)])
-    assert_same(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
+    assert_same_model(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
