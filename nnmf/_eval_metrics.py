@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nnmf import _mxnet
+from nnmf.errors import ConfigError, DataError
 
 mx: Any = _mxnet.load()
 
@@ -22,12 +23,21 @@ class _Total(mx.metric.EvalMetric):
     Parameters
     ----------
     n_ratings : int, default=None
-        Rows that count between two resets; what comes after them is the padding of a last batch; None: all.
+        Rows that count between two resets; what comes after them is the padding of a last batch. None: all.
+
+    Raises
+    ------
+    ConfigError
+        n_ratings is no whole number of at least 1.
     """
 
     label: ClassVar[str]
 
     def __init__(self, n_ratings: int | None = None) -> None:
+        if n_ratings is not None and (isinstance(n_ratings, bool) or not isinstance(n_ratings, (int, np.integer))):
+            raise ConfigError(f"n_ratings: got {n_ratings!r}; give a whole number, or None to count all rows.")
+        if n_ratings is not None and n_ratings < 1:
+            raise ConfigError(f"n_ratings: got {n_ratings}; give at least 1, or None to count all rows.")
         self.n_ratings = n_ratings
         self._rows: list[Any] = []
         self._kept_as: tuple[Any, Any] | None = None
@@ -40,10 +50,27 @@ class _Total(mx.metric.EvalMetric):
         self._counted, self._kept = 0, 0
 
     def update(self, labels: list[Any], preds: list[Any]) -> None:
-        """Count one batch: a label and a prediction array of batch_size entries each."""
+        """Count one batch.
+
+        Parameters
+        ----------
+        labels, preds : list of NDArray
+            Arrays of batch_size entries each.
+
+        Raises
+        ------
+        DataError
+            A label and its prediction of unequal sizes, or one without the other.
+        """
+        if len(labels) != len(preds):
+            raise DataError(f"there are {len(labels)} labels and {len(preds)} predictions; give one of each.")
         for label, prediction in zip(labels, preds, strict=True):
             shape, context = label.shape, prediction.context  # each a call into MXNet, so asked once
             if prediction.shape != shape:
+                if prediction.size != label.size:
+                    raise DataError(
+                        f"a label of shape {shape} and a prediction of {prediction.shape} do not make pairs."
+                    )
                 prediction = prediction.reshape(shape)
             if label.context != context:
                 label = label.as_in_context(context)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnmf import _mxnet
 from nnmf._version import __version__
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError, one_of
@@ -81,7 +82,7 @@ def fit(
     *,
     test: Ratings | None = None,
     callbacks: Iterable[Callback] = (),
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Model:
     """Train a model on a table of ratings.
@@ -102,8 +103,9 @@ def fit(
         Settings; default: the model's own.
     callbacks : iterable of callable
         Called after each epoch with its `EpochResult` and the model; one that answers True stops training.
-    progress : Progress, default=None
-        Told how the running epoch goes; for a bar, ``TrainingProgress()``.
+    progress : Progress or bool, default=None
+        Told how the running epoch goes. None: in a notebook a bar, else nobody; True: a bar, or log lines where there is no
+        terminal; False: nobody.
     **settings
         Single settings over ``config``, such as ``n_epochs=5``; those of the network's function too.
 
@@ -195,6 +197,9 @@ def _load(
         config = TrainConfig.from_dict(state.config)
         if ctx is not None and state.kind == "network":
             config = dataclasses.replace(config, ctx=ctx)
+            _mxnet.context(
+                ctx
+            )  # what the caller asks for is there, or an error; what the folder asks for may fall back
         from nnmf.models import from_state
 
         model = from_state(model_class(state.kind), config, state, resumed)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from nnmf import _mxnet
+from nnmf._drawing import draw
+from nnmf._symbols import OUTPUT_LAYERS, check_symbol, label_name, n_rows, output_layer, prediction_of
 from nnmf.errors import ConfigError, NnmfError, one_of
 
 if TYPE_CHECKING:
@@ -30,13 +31,16 @@ __all__ = [
     "Network",
     "build_network",
     "check_symbol",
+    "draw",
     "dropout_mlp",
     "find_network",
     "label_name",
     "n_rows",
+    "name_of",
     "network",
     "network_settings",
     "one_layer_mlp",
+    "output_layer",
     "plain_net",
     "prediction_of",
 ]
@@ -45,12 +49,6 @@ Network = Callable[..., "Symbol"]
 
 _mxnet.mend_numpy()  # so that ``import mxnet as mx``, as the tutorial begins, works from here on
 
-#: the layers a network may end in, and what each makes of its first input
-OUTPUT_LAYERS = {
-    "LinearRegressionOutput": "identity",
-    "MAERegressionOutput": "identity",
-    "LogisticRegressionOutput": "sigmoid",
-}
 #: the registered networks by name
 NETWORKS: dict[str, Network] = {}
 
@@ -69,12 +67,17 @@ def network(name: str) -> Callable[[Network], Network]:
 def plain_net(n_users: int, n_items: int, n_factors: int = 64) -> Symbol:
     """Dot product of a user and an item embedding: ``prediction = p_u . q_i``.
 
-    Args:
-        n_users, n_items: sizes of the embedding tables.
-        n_factors: width of the embeddings.
+    Parameters
+    ----------
+    n_users, n_items : int
+        Sizes of the embedding tables.
+    n_factors : int, default=64
+        Width of the embeddings.
 
-    Source: the matrix factorization of Koren, Bell, Volinsky, "Matrix factorization techniques for recommender systems",
-    2009, equation 1; MXNet's tutorial "Matrix Factorization", ``plain_net``.
+    References
+    ----------
+    Koren, Bell, Volinsky, "Matrix factorization techniques for recommender systems", 2009, equation 1; MXNet's tutorial
+    "Matrix Factorization", ``plain_net``.
     """
     return _dot(
         _embedding("user", n_users, n_factors, name="user_tower"),
@@ -89,12 +92,18 @@ def one_layer_mlp(n_users: int, n_items: int, n_factors: int = 64, hidden_units:
 
     ``prediction = (A relu(p_u) + a) . (B relu(q_i) + b)``
 
-    Args:
-        n_users, n_items: sizes of the embedding tables.
-        n_factors: width of the embeddings.
-        hidden_units: width of the layer above them.
+    Parameters
+    ----------
+    n_users, n_items : int
+        Sizes of the embedding tables.
+    n_factors : int, default=64
+        Width of the embeddings.
+    hidden_units : int, default=64
+        Width of the layer above them.
 
-    Source: MXNet's tutorial "Matrix Factorization", ``get_one_layer_mlp``.
+    References
+    ----------
+    MXNet's tutorial "Matrix Factorization", ``get_one_layer_mlp``.
     """
     return _dot(
         _layer("user", n_users, n_factors, hidden_units, name="user_tower"),
@@ -109,13 +118,20 @@ def dropout_mlp(
 ) -> Symbol:
     """`one_layer_mlp` whose towers' outputs are dropped with probability ``dropout`` in training.
 
-    Args:
-        n_users, n_items: sizes of the embedding tables.
-        n_factors: width of the embeddings.
-        hidden_units: width of the layer above them.
-        dropout: probability with which an output is dropped, in [0, 1); what is kept is scaled by 1 / (1 - dropout).
+    Parameters
+    ----------
+    n_users, n_items : int
+        Sizes of the embedding tables.
+    n_factors : int, default=512
+        Width of the embeddings.
+    hidden_units : int, default=256
+        Width of the layer above them.
+    dropout : float, default=0.5
+        Probability with which an output is dropped, in [0, 1); what is kept is scaled by 1 / (1 - dropout).
 
-    Source: MXNet's tutorial "Matrix Factorization", ``get_one_layer_dropout_mlp`` (which its run never trains).
+    References
+    ----------
+    MXNet's tutorial "Matrix Factorization", ``get_one_layer_dropout_mlp`` (which its run never trains).
     """
     if not 0 <= dropout < 1:
         raise ConfigError(f"dropout: got {dropout}; give a probability of at least 0 and below 1.")
@@ -159,8 +175,10 @@ def find_network(name: str | Network) -> Network:
 
     A function is a network as it is.
 
-    Raises:
-        ConfigError: a name that is not registered, a module that cannot be imported or lacks the function.
+    Raises
+    ------
+    ConfigError
+        A name that is not registered, a module that cannot be imported or lacks the function.
     """
     if not isinstance(name, str):
         if not callable(name):
@@ -193,6 +211,13 @@ def find_network(name: str | Network) -> Network:
     return cast(Network, found)
 
 
+def name_of(network: str | Network) -> str:
+    """A network's name: its own, or its function's ``module:function``."""
+    if isinstance(network, str):
+        return network
+    return f"{network.__module__}:{getattr(network, '__qualname__', type(network).__qualname__)}"
+
+
 def network_settings(function: Network) -> dict[str, Any]:
     """The keyword settings a network takes, with their defaults."""
     parameters = list(inspect.signature(function).parameters.values())
@@ -200,12 +225,23 @@ def network_settings(function: Network) -> dict[str, Any]:
 
 
 def build_network(name: str | Network, n_users: int, n_items: int, **settings: Any) -> Symbol:
-    """The symbol of a named network.
+    """The symbol of a network.
 
-    Raises:
-        ConfigError: an unknown network, a setting it does not take, or a result that cannot be trained here.
+    Parameters
+    ----------
+    name : str or callable
+        As `find_network` takes it.
+    n_users, n_items : int
+        Sizes of the embedding tables.
+    **settings
+        What else its function is called with.
+
+    Raises
+    ------
+    ConfigError
+        An unknown network, a setting it does not take, or a result that cannot be trained here.
     """
-    function = find_network(name)
+    function, name = find_network(name), name_of(name)
     known = network_settings(function)
     for setting in settings:
         if setting not in known:
@@ -222,69 +258,3 @@ def build_network(name: str | Network, n_users: int, n_items: int, **settings: A
         raise ConfigError(f"network: {name!r} returned {type(symbol).__name__}, not an MXNet Symbol.")
     check_symbol(symbol, name)
     return symbol
-
-
-def check_symbol(symbol: Symbol, name: str | Network) -> None:
-    """Refuse a network that cannot be trained and answered here.
-
-    Raises
-    ------
-    ConfigError
-        It lacks the variable ``user`` or ``item``, has several outputs, or ends in another layer than those of
-        `OUTPUT_LAYERS` with a Variable as its label.
-    """
-    missing = {"user", "item"} - set(symbol.list_arguments())
-    if missing or len(symbol.list_outputs()) != 1:
-        raise ConfigError(
-            f"network: {name!r} must have the variables 'user' and 'item' and one output; it has the arguments "
-            f"{symbol.list_arguments()} and outputs {symbol.list_outputs()}."
-        )
-    label_name(symbol)
-
-
-def label_name(symbol: Symbol) -> str:
-    """Name of the variable that an output layer takes the rating by (``rating`` here, ``score`` in MXNet's tutorial).
-
-    Raises
-    ------
-    ConfigError
-        A symbol that does not end in an output layer with a label.
-    """
-    layer, inputs = _output_layer(symbol), symbol.get_children()
-    if (
-        layer not in OUTPUT_LAYERS
-        or len(inputs) != 2
-        or len(inputs[1].list_arguments()) != 1
-        or inputs[1].get_children() is not None
-    ):
-        raise ConfigError(
-            f"network: ends in {layer}; it must end in one of {sorted(OUTPUT_LAYERS)}, such as "
-            "LinearRegressionOutput(prediction, label), with a Variable as its label."
-        )
-    return str(inputs[1].name)
-
-
-def prediction_of(symbol: Symbol) -> Symbol:
-    """What a network predicts, without its label: what its output layer answers when it is not trained."""
-    label_name(symbol)
-    prediction = symbol.get_children()[0]
-    if OUTPUT_LAYERS[_output_layer(symbol)] == "sigmoid":
-        return _mxnet.load().sym.Activation(prediction, act_type="sigmoid", name="prediction_sigmoid")
-    return prediction
-
-
-def _output_layer(symbol: Symbol) -> str:
-    graph = json.loads(symbol.tojson())
-    return str(graph["nodes"][graph["heads"][0][0]]["op"])
-
-
-def n_rows(symbol: Symbol, side: str) -> int | None:
-    """Fewest rows of the tables that ``user`` or ``item`` looks up at once; None where it looks up none."""
-    nodes = json.loads(symbol.tojson())["nodes"]
-    variables = [at for at, node in enumerate(nodes) if node["op"] == "null" and node["name"] == side]
-    sizes = [
-        int(node["attrs"]["input_dim"])
-        for node in nodes
-        if node["op"] == "Embedding" and node["inputs"][0][0] in variables
-    ]
-    return min(sizes, default=None)

@@ -38,15 +38,15 @@ from typing import Any
 import numpy as np
 from compare_networks import put_between
 
+from nnmf import Ratings
 from nnmf._compiled import usable_cores
 from nnmf.config import DataConfig
-from nnmf.datasets._tables import load_tables
+from nnmf.data import load_tables
 from nnmf.factorization._kernels import train_funk
 from nnmf.factorization._schedule import GridSchedule, Workers
 from nnmf.factorization._vectors import zero_rows
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
-from nnmf.tables._ratings import Ratings
 
 Lines = Iterator[tuple[str, str, str, str]]  # row, against, wanted, measured
 THREADS = sorted({1, usable_cores()})
@@ -69,7 +69,7 @@ FIRST = """
 import sys, time
 start = time.perf_counter()
 import numpy as np
-from nnmf.tables._ratings import Ratings
+from nnmf import Ratings
 from nnmf.kinds import model_class
 pair = np.random.default_rng(0).choice(943 * 1682, 80_000, replace=False)
 train = Ratings.from_arrays(pair // 1682, pair % 1682, pair % 5 + 1)

@@ -21,8 +21,9 @@ from compare_networks import put_between
 
 from nnmf import Ratings, fit
 from nnmf.config import DataConfig
-from nnmf.datasets._tables import load_tables
+from nnmf.datasets import load_tables
 from nnmf.ranking import UserItems, popularity_factors, random_lists, ranking_metrics, top_n
+from nnmf.tables import UNKNOWN
 
 METRICS = ("ndcg@10", "recall@10", "coverage@10")
 FOLDS = ("ua", "ub")
@@ -102,7 +103,11 @@ def baselines(train: Ratings, test: Ratings, seed: int) -> dict[str, dict[str, f
     relevant = UserItems.of(test.user, test.item, train.n_users)
     popular, _ = top_n(*popularity_factors(train.item, train.n_users, train.n_items), 10, seen=seen)
     lists = {"random": random_lists(train.n_users, train.n_items, 10, seed=seed, seen=seen), "popularity": popular}
-    return {name: ranking_metrics(items, relevant, train.n_items, 10) for name, items in lists.items()}
+    # Items that training does not know are misses here, as they are where a model is judged.
+    unknown = np.bincount(test.user[test.item == UNKNOWN], minlength=train.n_users)
+    return {
+        name: ranking_metrics(items, relevant, train.n_items, 10, n_unknown=unknown) for name, items in lists.items()
+    }
 
 
 def main() -> None:

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from compare_networks import put_between
 
+from nnmf import Ratings
 from nnmf.config import DataConfig
 from nnmf.datasets import fetch, load_tables
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
-from nnmf.tables._ratings import Ratings
 
 Part = tuple[Ratings, Ratings]  # train, held out
 BIASED = {  # what a wide first search left of the settings

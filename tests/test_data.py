@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnmf import Ratings
 from nnmf.errors import ConfigError, DataError
 from nnmf.tables._ids import UNKNOWN
-from nnmf.tables._ratings import Ratings
 from nnmf.tables._statistics import gini_index, statistics
 from nnmf.testing import low_rank
 

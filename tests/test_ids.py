@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnmf.errors import DataError
-from nnmf.tables._ids import UNKNOWN, IdMap, as_ids
+from nnmf.tables import UNKNOWN, IdMap, as_ids
 
 # Ranges that take the dense table and ranges that cannot.
 integers = st.one_of(st.integers(-50, 50), st.integers(-(2**62), 2**62))

@@ -228,3 +228,35 @@ def test_numbers_of_negatives_that_cannot_be_used(negatives):
         DataIter(table(6), 2, negatives=negatives)
     with pytest.raises(ConfigError, match=r"batch_size: got 19; give one from 1 to the table's 6 ratings \* 3 with"):
         DataIter(table(6), 19, negatives=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": True}, "batch_size: got True; give a whole number."),
+        ({"batch_size": 2.5}, "batch_size: got 2.5; give a whole number."),
+        ({"batch_size": "64"}, "batch_size: got '64'; give a whole number."),
+        ({"seed": None}, "seed: got None; give a whole number."),
+        ({"seed": -1}, "seed: got -1; give a whole number of at least 0."),
+        ({"negatives": 1.5}, "negatives: got 1.5; give a whole number."),
+        ({"rank": "a"}, "rank: got 'a'; give a whole number."),
+        ({"n_workers": 0}, "n_workers: got 0; give a whole number of at least 1."),
+        ({"shuffle": "no"}, "shuffle: got 'no'; give True or False."),
+        ({"label_name": 3}, "label_name: got 3; give the name of the network's variable for the rating."),
+        ({"ctx": "gpu"}, "ctx: got 'gpu'; give a context of MXNet, such as mx.cpu() or mx.gpu(0)."),
+    ],
+)
+def test_options_of_another_type_get_one_sentence(options, message):
+    with pytest.raises(ConfigError) as error:
+        DataIter(table(6), **{"batch_size": 2, **options})
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("ratings", [[(1, 2, 3.0)], None, np.ones((3, 3))])
+def test_what_is_no_table_of_ratings(ratings):
+    with pytest.raises(DataError, match=r"ratings: got a \w+; give Ratings, as Ratings.from_file"):
+        DataIter(ratings, 1)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert DataIter(table(6), np.int64(2), seed=np.int32(3), shuffle=np.False_).n_batches == 3

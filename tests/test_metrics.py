@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnmf import _mxnet, metrics
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 
 mx = _mxnet.load()
 
@@ -52,6 +52,19 @@ def test_batches_add_up_to_the_whole_without_their_padding(monkeypatch, kept, me
             if start == 16:
                 assert found.get()[1] == pytest.approx(function(rating[:24], prediction[:24]))
         assert found.get()[1] == pytest.approx(function(rating, prediction))
+
+
+def test_what_cannot_be_counted_gets_one_sentence():
+    for n_ratings in (0, -1, True, 2.5, "9"):
+        with pytest.raises(ConfigError, match="n_ratings: got"):
+            metrics.RMSE(n_ratings)
+    metric = metrics.MAE()
+    with pytest.raises(DataError, match=r"a label of shape \(2,\) and a prediction of \(3,\) do not make pairs"):
+        metric.update([mx.nd.zeros(2)], [mx.nd.zeros(3)])
+    with pytest.raises(DataError, match="1 labels and 0 predictions"):
+        metric.update([mx.nd.zeros(2)], [])
+    metric.update([mx.nd.zeros(2)], [mx.nd.ones((2, 1))])
+    assert metric.get() == ("mae", 1.0)
 
 
 def test_mxnet_s_own_rmse_is_not_that(monkeypatch):

@@ -12,8 +12,7 @@ import pytest
 import nnmf
 from nnmf.errors import ConfigError, DataError
 from nnmf.storage import RunFolder
-from nnmf.testing import ModelContract, assert_same_list, brute_force, low_rank
-from nnmf.testing._compare import Killed, kill_after, parameters
+from nnmf.testing import Killed, ModelContract, assert_same_list, brute_force, kill_after, low_rank, parameters
 
 FACTORS = {"n_factors": 5, "n_epochs": 5, "init_std": 0.1}
 PLAIN = {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "learning_rate": 0.2, "ctx": "cpu"}
@@ -46,7 +45,10 @@ class TestDropoutMLP(ModelContract):
     model, settings, expected_rmse = "dropout_mlp", {**MLP, "dropout": 0.2}, (0.6, 0.7)
 
 
-SETTINGS = {"svd": FACTORS, "svdpp": FACTORS, "plain": PLAIN}
+SETTINGS = {
+    kind.model: kind.settings for kind in (TestPlain, TestOneLayerMLP, TestDropoutMLP, TestFunkSVD, TestSVD, TestSVDpp)
+}
+NAMES = list(SETTINGS)
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,11 +7,11 @@ from hypothesis import strategies as st
 
 import nnmf
 from nnmf import DataIter, Ratings
+from nnmf.commands._train import main
 from nnmf.errors import ConfigError, DataError
 from nnmf.neural._negatives import Negatives
 from nnmf.storage import RunFolder
-from nnmf.testing import assert_same_model, low_rank
-from nnmf.testing._compare import Killed, kill_after
+from nnmf.testing import Killed, assert_same_model, kill_after, low_rank
 from nnmf.training import TrainingProgress
 
 
@@ -138,3 +140,49 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path):
     with pytest.raises(Killed):
         nnmf.fit("plain", *tables, **settings, callbacks=[run, kill_after(2)])
     assert_same_model(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
+
+
+def test_nothing_unchecked_reaches_the_loop():
+    table = low_rank()
+    negatives = Negatives(table, 2)
+    rng = np.random.default_rng(0)
+    for user in ([60], [-1], [2**40], [[0]], [0.5], ["a"]):
+        with pytest.raises(DataError, match="user: "):
+            negatives.draw(np.array(user), rng)
+    for n in (0, -1, True, 1.5, "2"):
+        with pytest.raises(ConfigError, match="n: got"):
+            Negatives(table, n)
+    with pytest.raises(ConfigError, match="rank: got 2"):
+        negatives.draw(table.user, rng, 2, 2)
+    with pytest.raises(ConfigError, match=r"rng: got 0; give a numpy.random.Generator"):
+        negatives.draw(table.user, 0)
+    with pytest.raises(DataError, match="ratings: got a list"):
+        Negatives([1], 1)
+    with pytest.raises(DataError, match="unknown users or items"):
+        Negatives(Ratings.from_arrays([1], [999], [3], like=table), 1)
+    assert np.array_equal(
+        negatives.draw(table.user.astype(np.int64), np.random.default_rng(1)),
+        negatives.draw(table.user, np.random.default_rng(1)),
+    )
+
+
+def test_the_command_reports_lists_by_default(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    table = low_rank(noise=0.3)
+    rows = zip(table.users.ids[table.user], table.items.ids[table.item], table.rating, strict=True)
+    (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "".join(f"{u},{i},{r}\n" for u, i, r in rows))
+    flags = ["--dataset", "ratings.csv", "--no-cache", "--network", "plain", "--n-epochs", "1", "--ctx", "cpu"]
+    with pytest.raises(SystemExit) as end:
+        main([*flags, "--negatives", "2", "--output", "run"])
+    out, err = capsys.readouterr()
+    assert end.value.code == 0, err
+    head, _, figures, note, _ = out.splitlines()[1:]
+    for name in ("test ndcg@10", "test recall@10", "test coverage@10", "judged users", "judged ratings"):
+        assert name in head
+    assert note.startswith("Trained with negatives, which are ratings of 0: the lists count")
+    found = json.loads((tmp_path / "run" / "summary.json").read_text())["test_metrics"]
+    assert f"{found['ndcg@10']:.4f}" in figures and f"  {found['judged_users']}  " in figures
+    with pytest.raises(SystemExit):
+        main([*flags, "--output", "other"])
+    out, _ = capsys.readouterr()
+    assert "ndcg" not in out and "negatives" not in out

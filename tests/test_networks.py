@@ -1,3 +1,7 @@
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
@@ -6,6 +10,7 @@ from nnmf.errors import ConfigError
 from nnmf.networks import (
     NETWORKS,
     build_network,
+    draw,
     dropout_mlp,
     find_network,
     label_name,
@@ -171,3 +176,39 @@ def test_symbols_that_cannot_be_trained(monkeypatch):
         build_network("no_loss", 2, 2)
     with pytest.raises(ConfigError, match="must have the variables 'user' and 'item'"):
         build_network("no_user", 2, 2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pictures_show_every_layer_and_need_no_other_program(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    symbol = build_network(name, 943, 1682)
+    picture = ElementTree.parse(draw(symbol, tmp_path / "net.svg", title="a < b")).getroot()
+    elements = list(picture.iter("{http://www.w3.org/2000/svg}text"))
+    texts, kinds = (
+        [element.text for element in elements if element.get("font-size") in sizes]
+        for sizes in (("18", "13", "11"), ("13",))
+    )
+    assert texts[0] == "a < b"
+    layers = [node["op"] for node in json.loads(symbol.tojson())["nodes"] if node["op"] != "null"]
+    for layer in layers:
+        shown = [text for text in kinds if text.startswith(layer.lstrip("_"))]
+        assert len(shown) == layers.count(layer), layer
+    assert "Embedding 943 x " + str(network_settings(NETWORKS[name])["n_factors"]) in texts
+    assert ("Dropout p = 0.5" in texts) == (name == "dropout_mlp")
+    assert texts.count("input") == 3 and not any(text.endswith(("_weight", "_bias")) for text in texts)
+
+
+def test_pictures_that_cannot_be_drawn(tmp_path):
+    symbol = build_network("plain", 2, 2)
+    with pytest.raises(ConfigError, match=r"net.png'; name a file that ends in .svg .* needs Graphviz's program dot"):
+        draw(symbol, tmp_path / "net.png")
+    with pytest.raises(ConfigError, match="picture: got a str; give a Symbol"):
+        draw("plain", tmp_path / "net.svg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_pictures_in_docs_are_of_today_s_networks(tmp_path):
+    docs = Path(__file__).parents[1] / "docs"
+    for name in NETWORKS:
+        drawn = draw(build_network(name, 943, 1682), tmp_path / f"{name}.svg")
+        assert drawn.read_text() == (docs / f"{name}.svg").read_text()

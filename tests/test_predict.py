@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -115,7 +116,7 @@ def test_predictions_are_clipped_unless_asked(saved, capsys, stdin):
         ("3,7\n99999999999999999999,7\n", "line 2: the user id is '99999999999999999999' instead of"),
         ("3,7\n,7\n", "line 2: the user id is '' instead of"),
         ("a,b\n3,7\n", "line 1: the user id is 'a' instead of"),
-        (b"3,7\n\xff,7\n", "line 2: b'\\xff,7\\n' is not UTF-8 text."),
+        (b"3,7\n\xff,7\n", "line 2: b'\\xff,7' is not UTF-8 text."),
         ('3,7\n"3,7\n', "line 2: "),
         ("3,7\n" + 2000 * "1" + ",7\n", "line 2: the user id has more than 1000 characters."),
         ("", "holds no pairs; give a user id and an item id a line."),
@@ -155,6 +156,27 @@ def test_any_text_is_pairs_or_one_sentence_whatever_the_blocks(text, block, whol
     found = read(block)
     assert found == read(1 << 16)
     assert isinstance(found, list) or (found.startswith("x") and "\n" not in found)
+
+
+@pytest.mark.parametrize("n_lines", [1, 2, 1000])
+def test_pairs_with_any_line_ends_and_ids_as_they_are_written(n_lines):
+    text = b"1\r2,3\n\n4,5\r\n6,7"
+    blocks = list(PairReader(io.BytesIO(text.replace(b"1\r", b"8,9\r")), "x", (True, True), n_lines).blocks())
+    assert [line for block in blocks for line in block.line] == [1, 2, 4, 5]
+    assert [pair for block in blocks for pair in zip(block.user_id, block.item_id, strict=True)] == [
+        (8, 9),
+        (2, 3),
+        (4, 5),
+        (6, 7),
+    ]
+    for bad in ("01", "+1", "\uff11"):
+        reader = PairReader(io.BytesIO(f"1,2\n{bad},2\n".encode()), "x", (True, True), n_lines)
+        with pytest.raises(DataError, match=rf"line 2: the user id is '{re.escape(bad)}' instead of a whole number"):
+            list(reader.blocks())
+    with pytest.raises(DataError, match=r"line 2: the item id .* holds a NUL"):
+        list(PairReader(io.BytesIO(b"1,2\n1,a\0\n"), "x", (True, False), n_lines).blocks())
+    with pytest.raises(DataError, match="line 2: has more than 2097152 bytes"):
+        list(PairReader(io.BytesIO(b"1,2\n" + bytes(1 << 23)), "x", (True, False), n_lines).blocks())
 
 
 def test_output_is_whole_and_not_replaced_unawares(saved, capsys, stdin, tmp_path):

@@ -1,11 +1,15 @@
 import logging
 import math
+import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from nnmf import DataIter, NetworkModel, Ratings, TrainConfig, fit
+from nnmf import DataIter, FunkSVD, NetworkModel, Ratings, TrainConfig, fit
 from nnmf.errors import ConfigError, DataError, TrainingError
+from nnmf.factorization._learner import FunkLearner
 from nnmf.models import Catalogue
 from nnmf.testing import low_rank
 from nnmf.training._progress import TrainingProgress, duration
@@ -180,6 +184,8 @@ def test_progress_on_a_terminal_and_elsewhere(caplog):
     progress = TrainingProgress(terminal)
     with caplog.at_level(logging.INFO):
         progress.begin(3, 1000, 0)
+        progress.tick(1, 250, 1.5, 0.1)  # what comes before the first step counts here: no time is told of it
+        assert caplog.messages == [] and terminal.text == "\rEpoch 1/3 [######                  ]  25%  RMSE 1.5000"
         progress.tick(1, 500, 1.25, 10.0)
         progress.end()
     assert "Expected time: 4 min 10 s for 3 epochs of 1,000 ratings at 10 samples/s." in caplog.text
@@ -192,6 +198,67 @@ def test_progress_on_a_terminal_and_elsewhere(caplog):
         progress._logged -= 60
         progress.tick(1, 500, 1.25, 1000.0)
     assert caplog.messages == ["Epoch 1: 500 of 1,000 ratings  train RMSE 1.2500  1,000 samples/s  0 s left"]
+
+
+class Watch:
+    """A clock that only training on ratings, and what precedes it, moves."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("time.perf_counter", lambda: self.now)
+
+
+def test_the_expected_time_leaves_out_what_comes_before_the_first_step(small, monkeypatch, caplog):
+    """Ten seconds of ordering, uploading and compiling, then 100 ratings a second: 150 s for the ten epochs, not 300."""
+    watch = Watch(monkeypatch)
+
+    class Slow(FunkLearner):
+        def epoch(self, number, learning_rate, tick):
+            watch.now += 10.0 if number == 1 else 0.0
+            for done in range(0, len(small), 300):
+                watch.now += 3.0
+                tick(done + 300, lambda: 1.0)
+            return 1.0
+
+    learner = Slow(FunkSVD().config, Catalogue.of(small), None)
+    monkeypatch.setattr("nnmf.FunkSVD.learner", lambda model, catalogue, start: learner)
+    with caplog.at_level(logging.INFO):
+        FunkSVD(n_epochs=10).fit(small, progress=TrainingProgress(bar=False))
+    told = [message for message in caplog.messages if message.startswith("Expected time")]
+    assert told == ["Expected time: 2 min 24 s for 10 epochs of 1,500 ratings at 100 samples/s."]
+
+
+def notebook(monkeypatch):
+    """IPython as a kernel of Jupyter has it."""
+    shell = type("Shell", (type("ZMQInteractiveShell", (), {}),), {})()  # Colab's is derived from Jupyter's
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+
+
+def test_a_notebook_shows_a_bar_by_itself(small, monkeypatch, capsys):
+    fit("funk_svd", small, n_epochs=3)
+    assert capsys.readouterr() == ("", "")
+    notebook(monkeypatch)
+    fit("funk_svd", small, n_epochs=3)
+    out, err = capsys.readouterr()
+    assert err == "" and out.startswith("\rEpoch 1/3 [") and out.count("\n") == 1
+    assert out.splitlines()[-1].startswith("Epoch 3/3 [########################] 100%  RMSE ")
+    fit("funk_svd", small, n_epochs=3, progress=False)
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(ConfigError, match="progress: got 'bar'; give True, False, or an object with begin"):
+        fit("funk_svd", small, progress="bar")
+
+
+def test_a_notebook_shows_the_history_as_a_table(tables):
+    model = fit("plain", *tables, **FAST)
+    page = ElementTree.fromstring(model.history._repr_html_())
+    heads = [cell.text for cell in page.iter("th")]
+    assert heads == ["epoch", "train_rmse", "valid_rmse", "learning_rate", "samples_per_second", "seconds"]
+    rows = [[cell.text for cell in row.iter("td")] for row in page.find("tbody")]
+    assert len(rows) == 4
+    last = model.history[-1]
+    assert rows[-1][:4] == ["4", f"{last.train_rmse:.4f}", f"{last.valid_rmse:.4f}", "0.1"]
+    assert model.history.to_dicts()[0]["train_rmse"] == model.history[0].train_rmse
+    assert NetworkModel("plain").history._repr_html_() == "no epochs" and NetworkModel("plain").history == []
 
 
 def test_durations():

@@ -21,7 +21,6 @@ from ._flags import Parser, run_command, start_logging
 if TYPE_CHECKING:
     from nnmf.datasets import ItemTable
     from nnmf.models import Model
-    from nnmf.tables import IdMap
 
 logger = logging.getLogger("nnmf")
 
@@ -142,7 +141,7 @@ def _predictions(arguments: Any, model: Model) -> Iterator[_Block]:
     sides = (("user", model.users), ("item", model.items))
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if arguments.pairs == "-" else Path(name).open("rb") as file:
-            reader = PairReader(file, name, (_whole_ids(model.users), _whole_ids(model.items)))
+            reader = PairReader(file, name, (not model.users.is_text, not model.items.is_text))
             for line, *columns in reader.blocks():
                 if arguments.unknown == "error":
                     for (side, known), ids in zip(sides, columns, strict=True):
@@ -155,10 +154,6 @@ def _predictions(arguments: Any, model: Model) -> Iterator[_Block]:
                 yield (*columns, model.predict(*columns, clip=not arguments.no_clip))
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions.") from None
-
-
-def _whole_ids(ids: IdMap) -> bool:
-    return ids.ids.dtype.kind == "i"
 
 
 # -- lists -----------------------------------------------------------------------------------------------------------
@@ -187,7 +182,7 @@ def _lists(arguments: Any, model: Model) -> tuple[tuple[str, ...], Iterator[_Blo
 def _user_ids(given: list[str], model: Model, unknown: str) -> np.ndarray:
     from nnmf.tables import is_whole
 
-    whole = _whole_ids(model.users)
+    whole = not model.users.is_text
     for text in given:
         if whole and not is_whole(text):
             raise ConfigError(f"user: got {text!r}; this model's user ids are whole numbers.")

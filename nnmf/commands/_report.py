@@ -16,6 +16,7 @@ from nnmf.models import Model
 _TUTORIAL_DATASET = "ml-100k/u1"
 _TUTORIAL = {"plain": "1.0172", "one_layer_mlp": "0.9631", "dropout_mlp": "0.9724 *"}
 _TUTORIAL_NOTE = "* the tutorial's dropout run trains a network of this size without the dropout"
+_NEGATIVES_NOTE = "Trained with negatives, which are ratings of 0: the lists count, predictions reach down to 0 and so no RMSE is low."
 
 
 def describe(tables: Tables) -> str:
@@ -42,6 +43,7 @@ def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], e
         "dataset": tables.name,
         "model": name,
         "ended": ended,
+        "negatives": model.config.negatives or 0,
         "n_users": model.n_users,
         "n_items": model.n_items,
         "n_train": len(tables.train),
@@ -66,7 +68,9 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
     first = summaries[0]
     columns = _columns(first)
     notes = []
-    if first["dataset"] == _TUTORIAL_DATASET and any(summary["model"] in _TUTORIAL for summary in summaries):
+    if any(summary["negatives"] for summary in summaries):
+        notes.append(_NEGATIVES_NOTE)
+    elif first["dataset"] == _TUTORIAL_DATASET and any(summary["model"] in _TUTORIAL for summary in summaries):
         columns["tutorial, 10 epochs"] = lambda summary: _TUTORIAL.get(summary["model"], "")
         if any("*" in _TUTORIAL.get(summary["model"], "") for summary in summaries):
             notes.append(_TUTORIAL_NOTE)
@@ -74,7 +78,7 @@ def table(summaries: Sequence[dict[str, Any]]) -> str:
         best = first["best_possible_rmse"]
         notes.append(f"SYNTHETIC table: knowing the truth, the best reachable RMSE is {best:.4f}.")
     for summary in summaries:
-        if summary["test_rmse"] >= summary["test_rmse_of_the_mean"] and not summary["test_metrics"]:
+        if summary["test_rmse"] >= summary["test_rmse_of_the_mean"] and not summary["negatives"]:
             notes.append(
                 f"{summary['model']}: answering the mean rating to everything has a test RMSE of "
                 f"{summary['test_rmse_of_the_mean']:.4f}, which is no worse; try other settings or another model."
@@ -93,8 +97,9 @@ def _columns(first: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], str]
     if first["valid_rmse"] is not None:
         columns["valid RMSE (epoch)"] = lambda summary: f"{summary['valid_rmse']:.4f} ({summary['best_epoch']})"
     columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
-    for name in first["test_metrics"]:
-        columns[f"test {name}"] = lambda summary, name=name: f"{summary['test_metrics'][name]:.4f}"  # type: ignore[misc]
+    for name, value in first["test_metrics"].items():
+        form, heading = (",d", name.replace("_", " ")) if isinstance(value, int) else (".4f", f"test {name}")
+        columns[heading] = lambda summary, name=name, form=form: format(summary["test_metrics"][name], form)  # type: ignore[misc]
     columns["samples/s"] = lambda summary: f"{summary['samples_per_second']:,}"
     columns["time"] = lambda summary: f"{summary['seconds']:.1f} s"
     return columns

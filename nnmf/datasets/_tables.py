@@ -148,7 +148,7 @@ def _whole(config: DataConfig, source: Source) -> tuple[Ratings, float | None]:
         columns = drawn.user_ids, drawn.item_ids, drawn.rating, drawn.timestamp
         return Ratings.from_arrays(*columns, name=source.name, scale=(1.0, 5.0)), drawn.noise_rmse
     if source.kind == "sql":
-        return Ratings.from_sql(config.sql, duplicates=config.duplicates or "error"), None
+        return Ratings.from_sql(config.sql or "", duplicates=config.duplicates or "error"), None
     if source.kind == "published":
         dataset = registry.get(source.name)
         folder = fetching.fetch(source.name, config.data_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._atomic import Writer, cannot_write, sweep, write_arrays, write_file, write_text
+from ._atomic import ASIDE, Writer, cannot_write, sweep, write_arrays, write_file, write_text
 from ._download import Progress, check_digest, download, unreachable
 from ._folders import OWN, clear, commit, peek, read_manifest, stored, strangers
 from ._lock import Claim, lock
@@ -10,6 +10,7 @@ from ._places import cache_dir
 from ._unpack import unpack
 
 __all__ = [
+    "ASIDE",
     "OWN",
     "Claim",
     "Progress",

@@ -10,7 +10,7 @@ import numpy as np
 from nnmf.errors import DataError
 from nnmf.metrics import rmse
 from nnmf.ranking import ItemIndex, top_n_of_scores
-from nnmf.tables import UNKNOWN, IdMap, Ratings
+from nnmf.tables import UNKNOWN, Ratings
 from nnmf.training import Scorer
 
 from ._catalogue import Catalogue
@@ -107,7 +107,7 @@ class Answers:
 
     @cached_property
     def _item_order(self) -> np.ndarray:
-        return order_of(self.catalogue.items)
+        return self.catalogue.items.rank()
 
     @cached_property
     def _index(self) -> ItemIndex | None:
@@ -165,7 +165,7 @@ class _Neighbourhoods(dict[str, tuple[ItemIndex, np.ndarray]]):
         vectors = tables.get(f"{side}_vectors", tables.get(f"{side}_factors"))
         if vectors is None:
             raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors to compare.")
-        order = order_of(catalogue.users if side == "user" else catalogue.items)
+        order = (catalogue.users if side == "user" else catalogue.items).rank()
         self[side] = ItemIndex(vectors, item_order=order, cosine=True), vectors
         return self[side]
 
@@ -184,10 +184,3 @@ def as_index(values: np.ndarray, side: str, n: int) -> np.ndarray:
     if len(index) and not UNKNOWN <= index.min() <= index.max() < n:
         raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
     return np.ascontiguousarray(index, np.int32)
-
-
-def order_of(ids: IdMap) -> np.ndarray:
-    """Which of two ids comes first: int32 rank of each."""
-    rank = np.empty(len(ids), np.int32)
-    rank[np.argsort(ids.ids, kind="stable")] = np.arange(len(ids), dtype=np.int32)
-    return rank

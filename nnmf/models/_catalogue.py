@@ -73,7 +73,7 @@ class Catalogue:
 
         Ratings of pairs that are known already are in the totals, and do not count again.
         """
-        users, items = self.users.extend(ratings.users.ids), self.items.extend(ratings.items.ids)
+        users, items = self.users.extend(ratings.users), self.items.extend(ratings.items)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
         table = ratings.under(users, items, scale)
         n_users, n_items = len(users), len(items)

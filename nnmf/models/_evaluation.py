@@ -77,8 +77,11 @@ def _ranking(answers: Answers, test: Ratings, relevant_from: float | None, cuts:
     relevant = UserItems.of(user, item, n_users)
     strange = np.bincount(user[(item == UNKNOWN) & (user != UNKNOWN)], minlength=n_users)
     judged = np.flatnonzero(relevant.n_items + strange).astype(np.int32)
-    # Users that training does not know: each counts by himself where the table tells them apart.
-    nobody = np.array([int((user == UNKNOWN).sum())], np.int64)
+    # Users that training does not know: their number in the map, or what tells the strangers apart behind all of those.
+    numbers = test.user[chosen].astype(np.int64)
+    if test.strangers is not None:
+        numbers = np.where(numbers == UNKNOWN, n_users + test.strangers[chosen].astype(np.int64), numbers)
+    _, nobody = np.unique(numbers[user == UNKNOWN], return_counts=True)
     lists, _ = answers.lists(judged, min(max(cuts), max(1, len(catalogue.items))))
     found: dict[str, float] = {}
     for k in cuts:

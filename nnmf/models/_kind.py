@@ -13,7 +13,7 @@ from nnmf.errors import ConfigError
 from nnmf.ranking import UserItems
 from nnmf.storage import ModelState
 from nnmf.tables import IdMap
-from nnmf.training import EpochResult, Learner, Scorer, Snapshot
+from nnmf.training import History, Learner, Scorer, Snapshot
 
 from ._answers import Answers
 from ._catalogue import Catalogue
@@ -106,9 +106,9 @@ class Kind(ABC):
         return self._need().answers.catalogue
 
     @property
-    def history(self) -> list[EpochResult]:
-        """One `EpochResult` an epoch; none before training."""
-        return [] if self._learned is None else list(self._learned.history)
+    def history(self) -> History:
+        """One `EpochResult` an epoch; none before training. A list that a notebook shows as a table."""
+        return History() if self._learned is None else History(self._learned.history)
 
     @property
     def best_epoch(self) -> int:

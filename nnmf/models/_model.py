@@ -42,7 +42,7 @@ class Model(Kind):
         *,
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> _Self:
         """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
 
@@ -59,8 +59,8 @@ class Model(Kind):
             Ratings to measure after each epoch, for the history and the log; they choose nothing.
         callbacks : iterable of callable
             Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
-        progress : Progress, default=None
-            Told how the running epoch goes.
+        progress : Progress or bool, default=None
+            Told how the running epoch goes. None: a bar in a notebook alone; True: a bar, or log lines; False: nobody.
 
         Returns
         -------
@@ -84,7 +84,7 @@ class Model(Kind):
         n_epochs: int | None = None,
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> _Self:
         """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
 
@@ -119,7 +119,7 @@ class Model(Kind):
         *,
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> _Self:
         """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
 

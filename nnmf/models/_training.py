@@ -24,6 +24,7 @@ from nnmf.training import (
     Progress,
     Scorer,
     Snapshot,
+    chosen_progress,
     run,
 )
 
@@ -42,13 +43,14 @@ class Watched:
     Attributes
     ----------
     callbacks : iterable of callable
-    progress : Progress, default=None
+    progress : Progress or bool, default=None
+        As `chosen_progress` takes it.
     test : Ratings, default=None
         Ratings that are measured after each epoch and choose nothing.
     """
 
     callbacks: Iterable[Callback] = ()
-    progress: Progress | None = None
+    progress: Progress | bool | None = None
     test: Ratings | None = None
 
 
@@ -120,6 +122,7 @@ def _run(
     history = list(before)
     # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
     keeper = Keeper(table is not None and not config.negatives, kept, _lowest(history[compared_from - 1 :]))
+    progress = chosen_progress(watched.progress)
     model.config = config
     learner: Learner | None = None
 
@@ -142,7 +145,7 @@ def _run(
         run(
             learner,
             train,
-            Course(config, first, compared_from, judge(table), judge(test), keeper, epoch_end, watched.progress),
+            Course(config, first, compared_from, judge(table), judge(test), keeper, epoch_end, progress),
         )
     except BaseException:
         # A run that is resumed is the one it was: its finished epochs stay, as those of a first training do.

@@ -10,6 +10,8 @@ from nnmf import _mxnet
 from nnmf.errors import ConfigError, DataError, one_of
 from nnmf.tables import Ratings
 
+from ._checks import ratings_table, whole_number, worker
+
 if TYPE_CHECKING:
     from ._negatives import Negatives
 
@@ -30,28 +32,45 @@ class DataIter(mx.io.DataIter):
     (`nnmf.negatives`), labelled 0 and shuffled among the ratings: ``1 + n`` rows a rating, which an epoch takes 12 bytes
     each for, and some 30 while they are put in order.
 
-    Args:
-        ratings: the table; every user and item known.
-        batch_size: rows a batch, at most an epoch's.
-        shuffle: draw a new order each epoch; default True. Without, each rating's negatives follow it.
-        seed: of the orders; default 0.
-        last_batch: "pad" fills a short last batch with rows from the epoch's start and says how many in its ``pad``;
-            "discard" leaves its rows out of the epoch.
-        negatives: unobserved items streamed for each rating; default 0.
-        rank, n_workers: this worker's number and how many there are: each streams its own part of each epoch's order, all
-            the same number of batches (a worker that hangs for want of one stops the others).
-        label_name: the network's variable for the rating.
-        ctx: where batches are put; default: the CPU.
+    Parameters
+    ----------
+    ratings : Ratings
+        The table; every user and item known.
+    batch_size : int, default=64
+        Rows a batch, at most an epoch's.
+    shuffle : bool, default=True
+        Draw a new order each epoch. Without, each rating's negatives follow it.
+    seed : int, default=0
+        Of the orders.
+    last_batch : {"pad", "discard"}, default="pad"
+        "pad" fills a short last batch with rows from the epoch's start and says how many in its ``pad``; "discard" leaves its
+        rows out of the epoch.
+    negatives : int, default=0
+        Unobserved items streamed for each rating.
+    rank, n_workers : int, default=0, 1
+        This worker's number and how many there are: each streams its own part of each epoch's order, all the same number of
+        batches (a worker that hangs for want of one stops the others).
+    label_name : str, default="rating"
+        The network's variable for the rating.
+    ctx : Context, default=None
+        Where batches are put; None: the CPU.
 
-    Attributes:
-        epoch: number of the epoch being streamed, from 0; set it to go on from another. `reset` moves to the next epoch once
-            a batch of this one was taken.
-        n_batches: batches an epoch.
-        n_streamed: rows an epoch, padding excluded.
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch being streamed, from 0; set it to go on from another. `reset` moves to the next epoch once a batch
+        of this one was taken.
+    n_batches : int
+        Batches an epoch.
+    n_streamed : int
+        Rows an epoch, padding excluded.
 
-    Raises:
-        ConfigError: a batch size, rank, way with the last batch or number of negatives that cannot be used.
-        DataError: ratings of unknown users or items; with negatives, a user who rated every item.
+    Raises
+    ------
+    ConfigError
+        An option that cannot be used; more rows an epoch than MXNet can number.
+    DataError
+        Something else than ratings, or ratings of unknown users or items; with negatives, a user who rated every item.
     """
 
     def __init__(
@@ -68,33 +87,16 @@ class DataIter(mx.io.DataIter):
         label_name: str = "rating",
         ctx: Any = None,
     ) -> None:
+        batch_size = whole_number(batch_size, "batch_size")
         super().__init__(batch_size)
-        n_unknown = int((~ratings.known).sum())
-        if n_unknown:
-            raise DataError(
-                f"{ratings.name}: {n_unknown} ratings are of unknown users or items; drop them with take(known)."
-            )
-        if last_batch not in _LAST_BATCH:
-            raise ConfigError(one_of(last_batch, _LAST_BATCH, "last_batch"))
-        if not 0 <= rank < n_workers:
-            raise ConfigError(f"rank: got {rank}; give a number from 0 to n_workers - 1 = {n_workers - 1}.")
-        width = 1 + negatives
-        n_shared = width * (len(ratings) // n_workers if last_batch == "discard" else -(-len(ratings) // n_workers))
-        if negatives < 0 or n_shared > _MAX_ROWS:
-            raise ConfigError(
-                f"negatives: got {negatives}; give a number from 0 to {_MAX_ROWS * n_workers // max(1, len(ratings)) - 1}."
-            )
-        if not 1 <= batch_size <= n_shared:
-            more = f" * {width} with negatives" if negatives else ""
-            shared = f" / {n_workers} workers" if n_workers > 1 else ""
-            raise ConfigError(
-                f"batch_size: got {batch_size}; give one from 1 to the table's {len(ratings)} ratings{more}{shared}."
-            )
-        self.ratings, self.shuffle, self.seed, self.negatives = ratings, shuffle, seed, negatives
-        self.rank, self.n_workers = rank, n_workers
+        _check_options(ratings, shuffle, last_batch, label_name, ctx)
+        self.rank, self.n_workers = worker(rank, n_workers)
+        self.ratings, self.shuffle, self.seed = ratings, bool(shuffle), whole_number(seed, "seed", 0)
+        self.negatives = whole_number(negatives, "negatives")
         self.ctx = mx.cpu() if ctx is None else ctx
+        n_shared = self._n_shared(last_batch)
         self.n_batches = n_shared // batch_size if last_batch == "discard" else -(-n_shared // batch_size)
-        n_own = width * len(range(rank, len(ratings), n_workers))
+        n_own = (1 + negatives) * len(range(rank, len(ratings), n_workers))
         self.n_streamed = min(n_own, self.n_batches * batch_size)
         if n_own == 0:
             raise ConfigError(f"n_workers: {n_workers} workers are more than the table's {len(ratings)} ratings.")
@@ -108,6 +110,25 @@ class DataIter(mx.io.DataIter):
         self.epoch = 0
         self._columns: tuple[Any, Any, Any] | None = None
         self._batch = -1
+
+    def _n_shared(self, last_batch: str) -> int:
+        """Rows an epoch of each worker, those that fill a last batch apart."""
+        n, n_workers, width = len(self.ratings), self.n_workers, 1 + self.negatives
+        n_shared = width * (n // n_workers if last_batch == "discard" else -(-n // n_workers))
+        if self.negatives < 0 or n_shared > _MAX_ROWS:
+            raise ConfigError(
+                f"negatives: got {self.negatives}; give a number from 0 to {_MAX_ROWS * n_workers // max(1, n) - 1}."
+                if width != 1
+                else f"{self.ratings.name}: {n:,} ratings over {n_workers} workers are more than the {_MAX_ROWS:,} rows that "
+                "MXNet can number; give it a part of them, or take more workers."
+            )
+        if not 1 <= self.batch_size <= n_shared:
+            more = f" * {width} with negatives" if self.negatives else ""
+            shared = f" / {n_workers} workers" if n_workers > 1 else ""
+            raise ConfigError(
+                f"batch_size: got {self.batch_size}; give one from 1 to the table's {n} ratings{more}{shared}."
+            )
+        return n_shared
 
     def order(self) -> np.ndarray:
         """Rows of the table in the order this epoch streams them, padding included: int64 array (n_batches * batch_size,).
@@ -175,3 +196,20 @@ class DataIter(mx.io.DataIter):
     def getpad(self) -> int:
         """Rows of this batch, at its end, that repeat others to fill it."""
         return min(self.batch_size, max(0, (self._batch + 1) * self.batch_size - self.n_streamed))
+
+
+def _check_options(ratings: Any, shuffle: Any, last_batch: Any, label_name: Any, ctx: Any) -> None:
+    """Refuse what is of another type than `DataIter` takes, and ratings without a row in the network's tables."""
+    n_unknown = int((~ratings_table(ratings).known).sum())
+    if n_unknown:
+        raise DataError(
+            f"{ratings.name}: {n_unknown} ratings are of unknown users or items; drop them with take(known)."
+        )
+    if last_batch not in _LAST_BATCH:
+        raise ConfigError(one_of(last_batch, _LAST_BATCH, "last_batch"))
+    if not isinstance(shuffle, (bool, np.bool_)):
+        raise ConfigError(f"shuffle: got {shuffle!r}; give True or False.")
+    if not isinstance(label_name, str) or not label_name:
+        raise ConfigError(f"label_name: got {label_name!r}; give the name of the network's variable for the rating.")
+    if ctx is not None and not isinstance(ctx, mx.Context):
+        raise ConfigError(f"ctx: got {ctx!r}; give a context of MXNet, such as mx.cpu() or mx.gpu(0).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import label_name
+from nnmf.networks import label_name, output_layer
 from nnmf.tables import Ratings
 from nnmf.training import Learner, Snapshot, Tick
 
@@ -28,6 +29,14 @@ logger = logging.getLogger("nnmf")
 
 # Seconds between two looks at a running epoch; each makes training wait for the batches it has queued.
 _TICK_SECONDS = 0.5
+# Elements that an array of MXNet may have.
+_MAX_ELEMENTS = 2**31 - 2
+# Each step goes over all parameters: beyond so many for each rating of a batch, that is what a training's time goes to.
+_MANY_PARAMETERS, _FEW_PARAMETERS = 30_000, 1_000
+# Steps an epoch below which larger batches would learn too little.
+_FEWEST_STEPS = 50
+# Spread of ratings up to which the settings that suit 1 to 5 stars, whose spread is that, do.
+_WIDE_SPREAD, _SPREAD_OF_STARS = 5.0, 1.125
 _quiet = logging.getLogger("nnmf.feedforward")
 _quiet.propagate = False
 
@@ -76,6 +85,11 @@ class NetworkLearner(Learner):
     ctx : Context
     whole_batches : bool
         Refuse a table of fewer ratings than a batch; else its batches are as many ratings as it has.
+
+    Raises
+    ------
+    ConfigError
+        A network that cannot be built, or has an array of more elements than MXNet can hold.
     """
 
     def __init__(
@@ -106,6 +120,11 @@ class NetworkLearner(Learner):
         self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, ctx) for name in momentum}
         for new, old in ((self.parameters, start.scorer.parameters), (self._momentum, momentum)):
             for name, array in old.items():
+                if new[name].shape[1:] != array.shape[1:] or len(new[name]) < len(array):
+                    raise ConfigError(
+                        f"network: its parameter {name!r} is of shape {array.shape} and would be {new[name].shape} for the new "
+                        "users and items, so what was learned has no place there; train anew with fit."
+                    )
                 # Tables grow; what has no row for each user or item stays.
                 new[name][: len(array)] = array.as_in_context(new[name].context)
 
@@ -118,6 +137,12 @@ class NetworkLearner(Learner):
         attributes = self.symbol.attr_dict()
         named = [*zip(self.symbol.list_arguments(), shapes, strict=True)]
         named += zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True)
+        for name, shape in named:
+            if math.prod(shape) > _MAX_ELEMENTS:
+                raise ConfigError(
+                    f"network: {name} of shape {tuple(shape)} has {math.prod(shape):,} elements, MXNet holds {_MAX_ELEMENTS:,} "
+                    "in an array; take narrower vectors (n_factors), or a factorization, which has no such bound."
+                )
         initializer = mx.init.Uniform(0.01)
         values = {name: mx.nd.zeros(shape) for name, shape in named if name not in inputs}
         for name, value in values.items():
@@ -131,11 +156,10 @@ class NetworkLearner(Learner):
         return values
 
     def begin(self, train: Ratings) -> None:
-        config, n_rows = self.config, len(train) * (1 + (self.config.negatives or 0))
-        batch_size = config.batch_size or 1
-        if batch_size > n_rows and not self._whole_batches:
-            logger.info("Batches of %d: all that %s has of ratings.", n_rows, train.name)
-            batch_size = n_rows
+        config = self.config
+        self._check_range(train)
+        batch_size = self._batch_size(train)
+        self.advice = self._advise(train)
         self._iter = DataIter(
             train,
             batch_size,
@@ -156,6 +180,50 @@ class NetworkLearner(Learner):
             param_idx2name=dict(enumerate(names)),
             sym=self.symbol,
         )
+
+    def _check_range(self, train: Ratings) -> None:
+        low, high = float(train.rating.min(initial=0)), float(train.rating.max(initial=1))
+        if output_layer(self.symbol) == "LogisticRegressionOutput" and not 0 <= low <= high <= 1:
+            raise ConfigError(
+                f"network: {self.symbol.name!r} ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the "
+                f"ratings of {train.name} run from {low:g} to {high:g}; bring them to that range, or end it in "
+                "LinearRegressionOutput."
+            )
+
+    def _batch_size(self, train: Ratings) -> int:
+        """Rows a batch; says so where they are fewer than the settings', or few against the parameters."""
+        n_rows, batch_size = len(train) * (1 + (self.config.negatives or 0)), self.config.batch_size or 1
+        if self._whole_batches:
+            return batch_size
+        if batch_size > n_rows:
+            logger.info("Batches of %d: all that %s has of ratings.", n_rows, train.name)
+            return n_rows
+        n_elements = sum(array.size for array in self.parameters.values())
+        larger = 2 ** int(math.log2(max(1, min(n_elements / _FEW_PARAMETERS, n_rows / _FEWEST_STEPS))))
+        if n_elements > _MANY_PARAMETERS * batch_size and larger >= 2 * batch_size:
+            logger.warning(
+                "Each step goes over all %s parameters for %d ratings; with batch_size=%d (--batch-size %d) an epoch takes a "
+                "fraction of the time, in fewer steps, which may want a higher learning_rate.",
+                f"{n_elements:,}",
+                batch_size,
+                larger,
+                larger,
+            )
+        return batch_size
+
+    def _advise(self, train: Ratings) -> str:
+        """What to do about ratings on a scale far wider than 1 to 5 stars; says so before training."""
+        spread = float(train.rating.std(dtype=np.float64))
+        if spread <= _WIDE_SPREAD:
+            return ""
+        divisor = round(spread / _SPREAD_OF_STARS)
+        advice = f"divide the ratings, which spread by {spread:.3g} about their mean, by {divisor}"
+        logger.warning(
+            "Networks are tuned to ratings of 1 to 5 stars, and may diverge: %s (or take logarithms of counts), or lower "
+            "learning_rate.",
+            advice,
+        )
+        return advice
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         # Order and dropout depend on (seed, epoch) alone, so that a resumed run needs no random state.

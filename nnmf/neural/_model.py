@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import logging
-from dataclasses import fields
+import sys
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +14,7 @@ import numpy as np
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import BackendError, ConfigError, DataError
-from nnmf.models import Catalogue, Model
+from nnmf.models import Catalogue, Model, from_state
 from nnmf.networks import (
     NETWORKS,
     Network,
@@ -21,6 +23,7 @@ from nnmf.networks import (
     find_network,
     label_name,
     n_rows,
+    name_of,
     network_settings,
 )
 from nnmf.storage import ModelState
@@ -82,9 +85,8 @@ class NetworkModel(Model):
 
     def __init__(self, network: str | Network, config: TrainConfig | None = None, **settings: Any) -> None:
         function = find_network(network)
-        if not isinstance(network, str):
-            network = f"{network.__module__}:{network.__qualname__}"
-        taken, names = network_settings(function), {entry.name for entry in fields(TrainConfig)}
+        network = name_of(network)
+        taken, names = network_settings(function), {entry.name for entry in dataclasses.fields(TrainConfig)}
         own = {name: settings.pop(name) for name in list(settings) if name in taken and name not in names}
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, also=sorted(taken))
         filled = given.with_defaults(f"network {network!r}", {**self.defaults, **taken})
@@ -109,6 +111,16 @@ class NetworkModel(Model):
         self.network, self.settings = network, settings
         self.ctx, self.device = _mxnet.context(config.ctx or "auto")
 
+    def _setup_anywhere(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
+        """Set up on the device that the model was trained on, or on the CPU where that cannot be used."""
+        try:
+            self._setup(network, settings, config)
+        except BackendError as error:
+            if config.ctx in (None, "auto", "cpu"):
+                raise
+            self._setup(network, settings, dataclasses.replace(config, ctx="cpu"))
+            logger.warning("%s. The model was trained on %s and is used on the cpu here.", error, config.ctx)
+
     @property
     def symbol(self) -> Any:
         """The network, once it is trained; None before."""
@@ -123,8 +135,9 @@ class NetworkModel(Model):
     def _build(self, n_users: int, n_items: int) -> Any:
         if self._function is None and ":" in self.network:
             raise ConfigError(
-                f"network: a table with new users or items needs {self.network!r} to be built anew, and what a folder names is "
-                "not imported unasked; give the function, as in nnmf.load(folder, network=function)."
+                f"network: fit, and fit_more with new users or items, need {self.network!r} to be built anew, and what a folder "
+                "or a pickle names is not imported unasked; give the function, as in nnmf.load(folder, network=function), or by "
+                "model.take_network(function)."
             )
         return build_network(self._function or self.network, n_users, n_items, **self.settings)
 
@@ -140,6 +153,35 @@ class NetworkModel(Model):
     def texts(self) -> dict[str, str]:
         return {_SYMBOL: self.symbol.tojson()}
 
+    # -- copies and pickles: the plain data of a saved model, so that what a GPU holds arrives on a machine without one --
+    def __getstate__(self) -> dict[str, Any]:
+        learned = self._learned
+        return {
+            "plain": {"network": self.network, "settings": self.settings, "config": self.config},
+            "whole_batches": self._whole_batches,
+            "function": self._function if _is_importable(self._function) else None,
+            "state": None if learned is None else self.to_state(),
+            "resumed": learned is not None and learned.answers.scorer is not learned.kept.scorer,
+        }
+
+    def __setstate__(self, pickled: dict[str, Any]) -> None:
+        if pickled["state"] is None:
+            self._setup_anywhere(**pickled["plain"])
+            self._learned = None
+        else:
+            made = from_state(type(self), pickled["plain"]["config"], pickled["state"], pickled["resumed"])
+            self.__dict__.update(made.__dict__)
+        self._function, self._whole_batches = pickled["function"], pickled["whole_batches"]
+
+    def __copy__(self) -> NetworkModel:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NetworkModel:
+        made = type(self).__new__(type(self))
+        made.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        made._function = self._function
+        return made
+
     @classmethod
     def from_details(cls, config: TrainConfig, state: ModelState) -> NetworkModel:
         network, settings = state.details.get("network"), state.details.get("settings")
@@ -149,13 +191,7 @@ class NetworkModel(Model):
             raise DataError(f"details: {sorted(settings)} are not the settings of the network {network!r}.")
         model = cls.__new__(cls)
         model._function, model._whole_batches = None, False
-        try:
-            model._setup(network, settings, config)
-        except BackendError as error:
-            if config.ctx in (None, "auto", "cpu"):
-                raise
-            model._setup(network, settings, TrainConfig(**{**config.to_dict(), "ctx": "cpu"}))
-            logger.warning("%s. The model was trained on %s and is used on the cpu here.", error, config.ctx)
+        model._setup_anywhere(network, settings, config)
         # The saved symbol serves; a network of one's own need not be importable where its model is used.
         model._saved_symbol = cls._read_symbol(state)
         return model
@@ -197,3 +233,11 @@ class NetworkModel(Model):
                 raise DataError(f"{name}: is {array.dtype} of shape {array.shape} instead of float32 {shapes[name]}.")
         parameters = {name[len(ARGUMENT) :]: mx.nd.array(array) for name, array in arrays.items()}
         return NetworkScorer(symbol, parameters, sizes, self.ctx)
+
+
+def _is_importable(function: Any) -> bool:
+    """Whether a pickle can name a function instead of holding it."""
+    found: Any = sys.modules.get(getattr(function, "__module__", None) or "")
+    for name in getattr(function, "__qualname__", "").split("."):
+        found = getattr(found, name, None)
+    return found is not None and found is function

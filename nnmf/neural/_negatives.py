@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from nnmf._compiled import compiled
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 from nnmf.ranking import UserItems
 from nnmf.tables import Ratings
+
+from ._checks import ratings_table, whole_number, worker
 
 # Items drawn at a time: what a draw needs besides its answer stays at some ten megabytes.
 _BLOCK = 1 << 19
@@ -20,25 +22,36 @@ class Negatives:
     with the k-th unrated item: ``k + j`` for the j rated items that come before it, those with ``s_j - j <= k``. As
     ``s_j - j`` never falls, a binary search finds j; nothing is drawn in vain, however many items a user rated.
 
-    Args:
-        ratings: the table; an item of its item map is unobserved for a user without a rating of it here.
-        n: items to draw for each rating.
+    Parameters
+    ----------
+    ratings : Ratings
+        The table, every user and item known; an item of its item map is unobserved for a user without a rating of it here.
+    n : int
+        Items to draw for each rating.
 
-    Attributes:
-        rating: what a drawn item is taken to be rated: 0.
+    Attributes
+    ----------
+    rating : float
+        What a drawn item is taken to be rated: 0.
 
-    Raises:
-        DataError: a user who rated every item, for whom there is nothing to draw.
+    Raises
+    ------
+    ConfigError
+        n is no whole number of at least 1.
+    DataError
+        No table; ratings of unknown users or items; a user who rated every item, for whom there is nothing to draw.
     """
 
     rating = 0.0
 
     def __init__(self, ratings: Ratings, n: int) -> None:
-        self.n = n
+        self.n = whole_number(n, "n", 1)
+        if not ratings_table(ratings).known.all():
+            raise DataError(f"{ratings.name}: holds ratings of unknown users or items; drop them with take(known).")
         self._seen = UserItems.of(ratings.user, ratings.item, ratings.n_users)
         self._n_free = ratings.n_items - self._seen.n_items
         if not self._n_free.all():
-            user = ratings.users.ids[int(np.argmin(self._n_free))].item()
+            user = ratings.users.at(np.argmin(self._n_free)).item()
             raise DataError(
                 f"{ratings.name}: user {user!r} rated all of the {ratings.n_items} items, so no unobserved one can be drawn; "
                 "leave the user out, or train without negatives."
@@ -50,14 +63,30 @@ class Negatives:
         Random numbers are drawn for all the entries, a fraction of the work, so that an entry's items do not depend on how
         many workers there are.
 
-        Args:
-            user: int32 array of shape (n_entries,), users by index, who may stand there many times.
-            rng: what to draw from.
-            rank, n_workers: which entries to answer for.
+        Parameters
+        ----------
+        user : array of whole numbers of shape (n_entries,)
+            Users by index, who may stand there many times.
+        rng : Generator
+            What to draw from.
+        rank, n_workers : int, default=0, 1
+            Which entries to answer for.
 
-        Returns:
-            int32 array of shape (n_answered, n).
+        Returns
+        -------
+        int32 array of shape (n_answered, n).
+
+        Raises
+        ------
+        ConfigError
+            No random generator, or no worker of that number.
+        DataError
+            Something else than one column of the table's users.
         """
+        rank, n_workers = worker(rank, n_workers)
+        user = self._checked(user)
+        if not callable(getattr(rng, "integers", None)):
+            raise ConfigError(f"rng: got {rng!r}; give a numpy.random.Generator, as numpy.random.default_rng(0) is.")
         item = np.empty((len(range(rank, len(user), n_workers)), self.n), np.int32)
         block = max(1, _BLOCK // (self.n * n_workers)) * n_workers
         for start in range(0, len(user), block):
@@ -68,6 +97,17 @@ class Negatives:
                 users[rank::n_workers], number, self._seen.indptr, self._seen.item, item[first : first + len(number)]
             )
         return item
+
+    def _checked(self, user: np.ndarray) -> np.ndarray:
+        """The column, if each entry of it has a row to read."""
+        user, n_users = np.asarray(user), self._seen.n_users
+        if user.ndim != 1 or (user.dtype.kind not in "iu" and user.size):
+            raise DataError(f"user: expected one column of indices, got {user.dtype} of shape {user.shape}.")
+        if len(user) and not 0 <= user.min() <= user.max() < n_users:
+            raise DataError(
+                f"user: indices run from {user.min()} to {user.max()}, the table's from 0 to {n_users - 1}."
+            )
+        return user.astype(np.int32, copy=False)
 
 
 @compiled

@@ -78,7 +78,7 @@ class OnnxGraph:
 
     def _look_up(self, side: str, known: IdMap, index: np.ndarray | None) -> None:
         """The index of an id, -1 where unknown; the rest of the graph reads row 0 for those, and `_answer` sets it aside."""
-        kind, keys = ("strings", known.ids.tolist()) if known.ids.dtype.kind == "U" else ("int64s", known.ids)
+        kind, keys = ("strings", known.ids.tolist()) if known.is_text else ("int64s", known.ids)
         values = np.arange(len(known)) if index is None else index.astype(np.int64)
         attributes = {f"keys_{kind}": keys, "values_int64s": values, "default_int64": -1}
         encoder = self.onnx.helper.make_node(
@@ -153,7 +153,7 @@ class OnnxGraph:
         if self.ids is None:
             return [("user", kinds.INT64), ("item", kinds.INT64)]
         sides = (("user_id", self.ids.users), ("item_id", self.ids.items))
-        return [(name, kinds.STRING if known.ids.dtype.kind == "U" else kinds.INT64) for name, known in sides]
+        return [(name, kinds.STRING if known.is_text else kinds.INT64) for name, known in sides]
 
     def _unique(self, name: str) -> str:
         chosen, n = name, 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ._ids import UNKNOWN, IdMap, as_ids
-from ._layout import is_whole
+from ._cache import CacheFile, Columns, cache_files, clear_cache
+from ._columns import as_ids, is_whole
+from ._ids import UNKNOWN, IdMap
 from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
@@ -11,11 +12,15 @@ from ._statistics import Statistics, gini_index, statistics
 
 __all__ = [
     "UNKNOWN",
+    "CacheFile",
+    "Columns",
     "IdMap",
     "PairReader",
     "Ratings",
     "Statistics",
     "as_ids",
+    "cache_files",
+    "clear_cache",
     "gini_index",
     "is_whole",
     "read_columns",

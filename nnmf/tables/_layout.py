@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ._dates import seconds_of
+
 ROLES = ("user", "item", "rating", "timestamp")
-# A character that no table holds: stands in for a delimiter of two characters, which neither NumPy nor csv can take.
-STAND_IN = "\x1f"
-# A longer id is a fault of its line: one such id would make every other of its column as wide in memory.
+# A character that no table holds: stands in for a delimiter of two characters, which csv cannot take.
+_STAND_IN = "\x1f"
+#: characters an id may have; what is longer is a fault of its line, mostly a quote or a line end gone astray
 LONGEST_ID = 1000
-# Largest rating; NaN and infinity are not below it.
+#: largest rating; NaN and infinity are not below it
 LARGEST_RATING = float(np.finfo(np.float32).max)
 
-_DELIMITERS = ("::", "\t", ",", ";", "|", " ")
-# Names that a header may give the columns, without case, spaces, "_" and "-"; in the order of `ROLES`.
-_KNOWN_NAMES = (
-    {"user", "userid", "uid", "reviewerid", "customerid"},
-    {"item", "itemid", "iid", "movie", "movieid", "book", "bookid", "isbn", "asin", "product", "productid", "artistid"},
-    {"rating", "ratings", "score", "stars", "bookrating", "movierating"},
-    {"timestamp", "time", "ts", "unixtime"},
-)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
 
 
 class LineFault(ValueError):
@@ -37,100 +31,126 @@ class LineFault(ValueError):
 class Layout:
     """How a line is taken apart.
 
-    This reading of one line is what a table means; NumPy's of a block must agree with it wherever it succeeds.
+    This reading of one line is what a table means; DuckDB's of a file must agree with it wherever it succeeds.
 
-    Attributes:
-        delimiter: what stands between two fields; a space stands for any run of whitespace.
-        n_fields: fields of every line.
-        columns: positions of user, item, rating and, where there is one, timestamp.
+    Attributes
+    ----------
+    delimiter : str
+        What stands between two fields; a space stands for any run of whitespace.
+    n_fields : int
+        Fields of every line.
+    columns : tuple of int
+        Positions of user, item, rating and, where there is one, timestamp.
+    keys : tuple of str
+        The names of these columns where every line is a JSON object; empty for other tables.
+    decimal_comma : bool
+        Whether ratings are written with a comma for the point.
+    dates : str or None
+        The style in which timestamps are written, of `nnmf.tables._dates.STYLES`; None for numbers.
     """
 
     delimiter: str
     n_fields: int
     columns: tuple[int, ...]
+    keys: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    dates: str | None = None
 
     def __str__(self) -> str:
-        roles, places = ", ".join(ROLES[: len(self.columns)]), ", ".join(map(str, self.columns))
-        return f"{self.n_fields} fields separated by {self.delimiter!r} with {roles} at positions {places}"
+        roles = ", ".join(ROLES[: len(self.columns)])
+        if self.keys:
+            return f"a JSON object with {roles} named {', '.join(self.keys)}"
+        places = ", ".join(map(str, self.columns))
+        end = f", dates as {self.dates}" if self.dates else ""
+        return f"{self.n_fields} fields separated by {self.delimiter!r} with {roles} at positions {places}{end}"
 
-    def read(self, line: bytes) -> tuple[str, str, float, int | None]:
+    def read(self, text: str) -> tuple[str, str, float, int | None]:
         """User id, item id, rating and timestamp of a line.
 
-        Raises:
-            LineFault: it has no such four, or three.
+        Raises
+        ------
+        LineFault
+            It has no such four, or three.
         """
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            raise LineFault("not UTF-8 text") from None
-        return _values(split_line(text, self.delimiter), self.n_fields, self.columns)
+        user, item, rating, *stamp = self.fields(text)
+        return user, item, self._rating(rating), self._seconds(stamp[0]) if stamp else None
+
+    def fields(self, text: str) -> list[str]:
+        """The texts of a line's user, item, rating and, where the table has one, timestamp."""
+        if self.keys:
+            wanted = _members(text, self.keys)
+        else:
+            fields = split_line(text, self.delimiter)
+            if len(fields) != self.n_fields or self.n_fields <= max(self.columns):
+                pair = "; a table needs a rating behind user and item, such as 1" if len(fields) == 2 else ""
+                raise LineFault(f"found {len(fields)} field{'s' * (len(fields) != 1)}{pair}")
+            wanted = [fields[at].strip() for at in self.columns]
+        for role, value in zip(ROLES, wanted, strict=False):
+            if value == "":
+                raise LineFault(f"the {role} is missing")
+            if len(value) > LONGEST_ID:
+                raise LineFault(f"the {role} has more than {LONGEST_ID} characters")
+            if "\r" in value or "\n" in value:
+                raise LineFault(f"a line break stands within the {role}")
+            if "\0" in value:
+                raise LineFault(f"a NUL character stands within the {role}")
+        return wanted
+
+    def _rating(self, text: str) -> float:
+        if self.decimal_comma:
+            rating = number(text.replace(",", ".")) if _DECIMAL_COMMA.fullmatch(text) else float("nan")
+        else:
+            rating = number(text)
+        if not abs(rating) <= LARGEST_RATING:  # NaN too
+            raise LineFault(f"{text!r} is no finite rating")
+        return rating
+
+    def _seconds(self, text: str) -> int:
+        if self.dates:
+            found = seconds_of(text, self.dates)
+            if found is None:
+                raise LineFault(f"{text!r} is no date written as {self.dates}")
+            return found
+        # Not by way of a float, which loses the last digits of nanoseconds.
+        seconds = int(text) if _INTEGER.fullmatch(text) else number(text)
+        if not -(2**63) <= seconds < 2**63:
+            raise LineFault(f"{text!r} is no timestamp of 64 bits")
+        return int(seconds)
 
 
-def find_layout(
-    lines: Sequence[bytes], delimiter: str | None, header: bool | None, columns: tuple[int, ...] | None
-) -> tuple[Layout, list[str] | None]:
-    """The layout of a table by its first lines, and the names in its header (None where the first line is a rating).
-
-    A header tells the layout; without one it is that of most of the lines which can be read, so that a first line that
-    is odd is one fault, not the measure of all others.
-
-    Args:
-        lines: the first lines of the table that are not blank, at least one.
-        delimiter, header, columns: what is known already; see `nnmf.readers.read_columns`.
-
-    Raises:
-        LineFault: a header that does not tell where user, item and rating are.
-    """
-    texts = [line.decode("utf-8", "replace") for line in lines]
-    marks = (delimiter,) if delimiter else _DELIMITERS
-    votes = _votes(texts[header is not False :], marks, columns)
-    if header is not False:
-        for mark in marks:
-            names = _fields(texts[0], mark)
-            # A sentence may hold the names too: where other lines can be read, some have as many fields as a header.
-            alike = header or not votes or any(len(_fields(text, mark)) == len(names) for text in texts[1:])
-            if len(names) > 2 and _is_header(names) and alike:
-                return Layout(mark, len(names), _columns_named(names, columns)), names
-    if header is None:
-        votes = _votes(texts, marks, columns)
-    if votes:
-        (mark, n_fields), _ = votes.most_common(1)[0]  # the first of equals
-    else:  # nothing can be read: what the first line is told to lack
-        mark = delimiter or first_mark(texts[0])
-        n_fields = max(len(_fields(texts[0], mark)), max(columns or (2,)) + 1)
-    layout = Layout(mark, n_fields, columns or _default_columns(n_fields))
-    return layout, _fields(texts[0], mark) if header else None
-
-
-def _votes(texts: list[str], marks: tuple[str, ...], columns: tuple[int, ...] | None) -> Counter[tuple[str, int]]:
-    """How many lines can be read with each delimiter and number of fields."""
-    votes: Counter[tuple[str, int]] = Counter()
-    for text in texts:
-        for mark in marks:
-            fields = _fields(text, mark)
-            try:
-                _values(fields, len(fields), columns or _default_columns(len(fields)))
-            except LineFault:
-                continue
-            votes[mark, len(fields)] += 1
-            break
-    return votes
+def _members(text: str, keys: tuple[str, ...]) -> list[str]:
+    """The values of a JSON object by their names, as texts; numbers as they are written."""
+    try:
+        members = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        raise LineFault("not a JSON object") from None
+    if not isinstance(members, dict):
+        raise LineFault("not a JSON object")
+    values = []
+    for role, key in zip(ROLES, keys, strict=False):
+        value = members.get(key)
+        if value is not None and not isinstance(value, (str, bool)):
+            raise LineFault(f"the {role} {key!r} is neither a text nor a number")
+        values.append("" if value is None else value.strip() if isinstance(value, str) else json.dumps(value))
+    return values
 
 
 def split_line(text: str, delimiter: str) -> list[str]:
     """The fields of a line, which may stand in double quotes.
 
-    Raises:
-        LineFault: a quote that is not closed within the line, or a line break within it.
+    Raises
+    ------
+    LineFault
+        A quote that is not closed within the line, or a line break within it.
     """
     text = text.strip("\r\n")
     if '"' not in text:
         return text.split() if delimiter == " " else text.split(delimiter)
     mark = delimiter
     if len(delimiter) > 1:
-        if STAND_IN in text:
+        if _STAND_IN in text:
             return text.split(delimiter)
-        text, mark = text.replace(delimiter, STAND_IN), STAND_IN
+        text, mark = text.replace(delimiter, _STAND_IN), _STAND_IN
     elif delimiter == " ":
         text = text.replace("\t", " ").strip()
     try:
@@ -140,94 +160,18 @@ def split_line(text: str, delimiter: str) -> list[str]:
         raise LineFault(str(error)) from None
     if not rest:
         raise LineFault("a quote is not closed")
-    return [field.replace(STAND_IN, delimiter) for field in fields] if len(delimiter) > 1 else fields
+    return [field.replace(_STAND_IN, delimiter) for field in fields] if len(delimiter) > 1 else fields
 
 
-def is_whole(text: str) -> bool:
-    """Whether an id is read as an integer of 64 bits."""
-    return len(text) <= LONGEST_ID and _INTEGER.fullmatch(text) is not None and -(2**63) <= int(text) < 2**63
-
-
-def _values(fields: list[str], n_fields: int, columns: tuple[int, ...]) -> tuple[str, str, float, int | None]:
-    if len(fields) != n_fields or n_fields <= max(columns):
-        raise LineFault(f"found {len(fields)} field{'s' * (len(fields) != 1)}")
-    wanted = [fields[at].strip() for at in columns]
-    for role, text in zip(ROLES, wanted, strict=False):
-        if text == "":
-            raise LineFault(f"the {role} is missing")
-        if len(text) > LONGEST_ID:
-            raise LineFault(f"the {role} has more than {LONGEST_ID} characters")
-        if "\r" in text:
-            raise LineFault(f"a line break stands within the {role}")
-    rating = _number(wanted[2])
-    if not abs(rating) <= LARGEST_RATING:  # NaN too
-        raise LineFault(f"{wanted[2]!r} is no finite rating")
-    if len(columns) == 3:
-        return wanted[0], wanted[1], rating, None
-    stamp = wanted[3]
-    # Not by way of a float, which loses the last digits of nanoseconds.
-    seconds = int(stamp) if _INTEGER.fullmatch(stamp) else _number(stamp)
-    if not -(2**63) <= seconds < 2**63:
-        raise LineFault(f"{stamp!r} is no timestamp of 64 bits")
-    return wanted[0], wanted[1], rating, int(seconds)
-
-
-def _number(text: str) -> float:
-    """The number a text is, or NaN; without the underscores that Python reads and NumPy does not."""
+def number(text: str) -> float:
+    """The number a text is, or NaN; without the underscores that Python reads and others do not."""
     try:
         return float("nan" if "_" in text else text)
     except ValueError:
         return float("nan")
 
 
-def _fields(text: str, mark: str) -> list[str]:
-    try:
-        return split_line(text, mark)
-    except LineFault:
-        return []
-
-
-def first_mark(text: str) -> str:
-    return next((mark for mark in _DELIMITERS if mark in text), "\t")
-
-
-def _default_columns(n_fields: int) -> tuple[int, ...]:
-    return (0, 1, 2, 3) if n_fields > 3 else (0, 1, 2)
-
-
-def column_places(names: list[str]) -> list[int | None]:
-    """Position of the column of each of `ROLES`, None for those that no known name stands for."""
-    # RecBole's headers carry a type behind a colon.
-    plain = [re.sub(r"[\s_-]", "", name.partition(":")[0]).lower() for name in names]
-    return [next((at for at, name in enumerate(plain) if name in known), None) for known in _KNOWN_NAMES]
-
-
-def _is_header(names: list[str]) -> bool:
-    """Whether a first line names the columns: the rating's known name, or two others, and no number among them."""
-    places = column_places(names)
-    if places[2] is None and len(places) - places.count(None) < 2:
-        return False
-    return not any(looks_like_number(name) for name in names)
-
-
-def looks_like_number(text: str) -> bool:
-    """Whether a field is a number or was meant as one, as "nan" is."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _columns_named(names: list[str], columns: tuple[int, ...] | None) -> tuple[int, ...]:
-    if columns is not None:
-        if max(columns) >= len(names):
-            raise LineFault(f"the header names {len(names)} columns, and position {max(columns)} is wanted")
-        return columns
-    user, item, rating, timestamp = column_places(names)
-    # Names that are not known are taken for user, item and rating in this order only where the others do not gainsay it.
-    found = tuple(default if place is None else place for default, place in enumerate((user, item, rating)))
-    if None in (user, item, rating) and (found != (0, 1, 2) or timestamp in found):
-        missing = " and ".join(role for role, at in zip(ROLES, (user, item, rating), strict=False) if at is None)
-        raise LineFault(f"the header has no known name for the column of {missing}s")
-    return found if timestamp is None else (*found, timestamp)
+def shown(text: str) -> str:
+    """A line or field as an error shows it."""
+    text = text.strip("\r\n")
+    return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -8,15 +8,21 @@ from typing import IO, Any, NamedTuple
 
 from nnmf.errors import DataError
 
-from ._layout import LONGEST_ID, LineFault, column_places, first_mark, is_whole, split_line
+from ._columns import is_whole
+from ._head import first_mark
+from ._layout import LONGEST_ID, LineFault, shown, split_line
+from ._names import column_places
+from ._readers import universal_lines
 
 
 class Pairs(NamedTuple):
     """A block of pairs.
 
-    Attributes:
-        line: where each stands, from 1.
-        user_id, item_id: integers or strings.
+    Attributes
+    ----------
+    line : list of int
+        Where each stands, from 1.
+    user_id, item_id : list of int or str
     """
 
     line: list[int]
@@ -31,11 +37,19 @@ class PairReader:
     line that names a user and an item column says where the ids stand, else they are the first two fields; further
     columns are ignored, blank lines skipped.
 
-    Args:
-        file: where lines come from.
-        name: what errors call it.
-        whole_ids: of users and of items, whether their ids must be whole numbers.
-        n_lines: lines of a block.
+    DuckDB takes no part: it reads neither a pipe that is open already nor in blocks that can be answered while the next
+    is awaited.
+
+    Parameters
+    ----------
+    file : binary file
+        Where lines come from.
+    name : str
+        What errors call it.
+    whole_ids : tuple of bool
+        Of users and of items, whether their ids must be whole numbers.
+    n_lines : int
+        Lines of a block.
     """
 
     def __init__(self, file: IO[bytes], name: str, whole_ids: tuple[bool, bool], n_lines: int = 1 << 16) -> None:
@@ -46,12 +60,15 @@ class PairReader:
     def blocks(self) -> Iterator[Pairs]:
         """Block after block of pairs, in their order.
 
-        Raises:
-            DataError: a line that is no pair, with its number; no pair at all.
+        Raises
+        ------
+        DataError
+            A line that is no pair, with its number; no pair at all.
         """
         n_lines, found = 0, False
         # The first line comes alone: it tells how the others are read.
-        while lines := list(islice(self.file, self.n_lines if self.delimiter else 1)):
+        source = universal_lines(self.file, self.name)
+        while lines := list(islice(source, self.n_lines if self.delimiter else 1)):
             block = self._plain_block(lines, n_lines + 1) or self._block(lines, n_lines + 1)
             n_lines += len(lines)
             if block.line:
@@ -65,10 +82,10 @@ class PairReader:
         if self.delimiter is None:
             return None
         try:
-            text = b"".join(lines).decode("utf-8").replace("\r\n", "\n").removesuffix("\n")
+            text = b"\n".join(lines).decode("utf-8")
         except UnicodeDecodeError:
             return None
-        if '"' in text or "\r" in text:
+        if '"' in text or "\0" in text:
             return None
         rows = [line.split(None if self.delimiter == " " else self.delimiter) for line in text.split("\n")]
         if set(map(len, rows)) != {self.n_fields}:
@@ -80,6 +97,8 @@ class PairReader:
                 return None
             digits = "".join(ids) if whole else "0"
             if not (digits.isascii() and digits.isdecimal()):
+                return None
+            if whole and any(text[0] == "0" and len(text) > 1 for text in ids):
                 return None
             columns.append(list(map(int, ids)) if whole else ids)
         return Pairs(list(range(first, first + len(rows))), *columns)
@@ -100,7 +119,7 @@ class PairReader:
     def _fields(self, line: bytes, number: int) -> list[str] | None:
         """A line's fields; None for an empty line and the header."""
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise self.fault(number, f"{line[:60]!r} is not UTF-8 text.") from None
         if not text.strip():
@@ -111,7 +130,7 @@ class PairReader:
         try:
             fields = split_line(text, self.delimiter)
         except LineFault as fault:
-            raise self.fault(number, f"{fault} in {_shown(text)}.") from None
+            raise self.fault(number, f"{fault} in {shown(text)}.") from None
         if first:
             self.n_fields = max(2, len(fields))
             if self._is_header(fields):
@@ -119,7 +138,7 @@ class PairReader:
         if len(fields) != self.n_fields:
             raise self.fault(
                 number,
-                f"cannot read {_shown(text)} as {self.n_fields} fields separated by {self.delimiter!r}: user id, item id"
+                f"cannot read {shown(text)} as {self.n_fields} fields separated by {self.delimiter!r}: user id, item id"
                 + (" and others." if self.n_fields > 2 else "."),
             )
         return fields
@@ -136,13 +155,11 @@ class PairReader:
         text = fields[self.at[side]].strip()
         if len(text) > LONGEST_ID:  # one would make every other of its column as wide in memory
             raise self.fault(number, f"the {('user', 'item')[side]} id has more than {LONGEST_ID} characters.")
+        if "\0" in text:
+            raise self.fault(number, f"the {('user', 'item')[side]} id {shown(text)} holds a NUL character.")
         if self.whole_ids[side] and is_whole(text):
             return int(text)
         if self.whole_ids[side] or not text:
             wanted = "a whole number, as the model's ids are" if self.whole_ids[side] else "an id"
-            raise self.fault(number, f"the {('user', 'item')[side]} id is {_shown(text)} instead of {wanted}.")
+            raise self.fault(number, f"the {('user', 'item')[side]} id is {shown(text)} instead of {wanted}.")
         return text
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:77] + "...")

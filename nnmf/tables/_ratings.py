@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,26 +13,48 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.errors import ConfigError, DataError
 
-from ._ids import UNKNOWN, IdMap, as_column, as_ids, as_seconds
+from ._building import arrays_of_frame, columns_of_arrays
+from ._cache import Columns
+from ._checks import checked_columns, checked_scale
+from ._duplicates import check_way, without_duplicates
+from ._ids import UNKNOWN, IdMap
 from ._readers import read_columns
+from ._relation import read_query
+from ._splits import first_of, n_of_train, share_of_each, shuffled
 
-_DUPLICATES = ("error", "last", "mean")
+_OWN_SCALE = (np.nan, np.nan)
+_MOST_RATINGS = 2**31 - 1
+_COLUMNS = ("user", "item", "rating", "timestamp", "strangers")
 
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
     """Immutable table of ratings, addressed by index.
 
-    Attributes:
-        user, item: int32 arrays of shape (n_ratings,): indices into `users` and `items`; -1 marks an id unknown to the
-            table whose id maps these are (see ``like`` of the constructors).
-        rating: float32 array of shape (n_ratings,).
-        users, items: the id maps.
-        timestamp: int64 array of shape (n_ratings,) in seconds, or None.
-        name: what reports call the table.
-        scale: lowest and highest rating there can be; default: the lowest and highest in the table.
+    Attributes
+    ----------
+    user, item : int32 arrays of shape (n_ratings,)
+        Indices into `users` and `items`; -1 marks an id unknown to the table whose id maps these are (see ``like`` of the
+        constructors).
+    rating : float32 array of shape (n_ratings,)
+    users, items : IdMap
+    timestamp : int64 array of shape (n_ratings,), or None
+        In seconds.
+    name : str
+        What reports call the table.
+    scale : tuple of float
+        Lowest and highest rating there can be; default: the lowest and highest in the table.
+    strangers : int32 array of shape (n_ratings,), or None
+        Numbers that tell the unknown users apart, -1 where the user is known; None where none is unknown.
+
+    Raises
+    ------
+    DataError
+        Columns that do not fit together, an index that is none of the maps', a rating that is no finite number.
+    ConfigError
+        A scale whose first bound is not the lower one, or that is no pair of finite numbers.
     """
 
     user: np.ndarray
@@ -42,12 +64,21 @@ class Ratings:
     items: IdMap
     timestamp: np.ndarray | None = None
     name: str = "table"
-    scale: tuple[float, float] = field(default=(np.nan, np.nan))
+    scale: tuple[float, float] = field(default=_OWN_SCALE)
+    strangers: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if np.isnan(self.scale[0]):
+        if len(self) > _MOST_RATINGS:
+            raise DataError(
+                f"{self.name}: {len(self)} ratings are more than the {_MOST_RATINGS} that a table can hold; take a sample."
+            )
+        for name, column in checked_columns(self).items():
+            object.__setattr__(self, name, column)
+        if self.scale is _OWN_SCALE:
             scale = (float(self.rating.min()), float(self.rating.max())) if len(self) else (0.0, 0.0)
             object.__setattr__(self, "scale", scale)
+        else:
+            object.__setattr__(self, "scale", checked_scale(self.scale))
         self._freeze()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -55,7 +86,7 @@ class Ratings:
         self._freeze()  # a copy's and an unpickled table's arrays are writeable
 
     def _freeze(self) -> None:
-        for name in ("user", "item", "rating", "timestamp"):
+        for name in _COLUMNS:
             column = getattr(self, name)
             if column is not None:
                 view = column.view()  # the caller's own array stays as it is
@@ -78,37 +109,34 @@ class Ratings:
     ) -> Ratings:
         """A table from columns of equal length (n_ratings,).
 
-        Args:
-            user_ids, item_ids: integers or strings.
-            ratings: finite numbers.
-            timestamps: whole seconds, or dates (datetime64 or `datetime`), which are cut to whole seconds since 1970.
-            duplicates: what becomes of a (user, item) pair that stands there more than once: "error", "last" (in the
-                table's order) or "mean" (of its ratings).
-            like: a table whose id maps to use (a test table's train table); ids it lacks get index -1.
-            name: what reports call the table.
-            scale: lowest and highest rating there can be; default: `like`'s, else the table's own.
+        Parameters
+        ----------
+        user_ids, item_ids : array-like
+            Integers, strings or UUIDs.
+        ratings : array-like
+            Finite numbers.
+        timestamps : array-like, optional
+            Whole seconds, or dates (datetime64, `datetime` or texts), which are cut to whole seconds since 1970.
+        duplicates : str
+            What becomes of a (user, item) pair that stands there more than once: "error", "last" (in the table's order)
+            or "mean" (of its ratings).
+        like : Ratings, optional
+            A table whose id maps to use (a test table's train table); ids it lacks get index -1.
+        name : str
+            What reports call the table.
+        scale : tuple of float, optional
+            Lowest and highest rating there can be; default: `like`'s, else the table's own.
 
-        Raises:
-            DataError: no ratings, unequal lengths, a rating that is no finite number, an unusable id, a duplicate pair.
-            ConfigError: an unknown way with duplicates.
+        Raises
+        ------
+        DataError
+            No ratings, unequal lengths, a rating that is no finite number, an unusable id, a duplicate pair.
+        ConfigError
+            An unknown way with duplicates.
         """
-        if duplicates not in _DUPLICATES:
-            raise ConfigError(one_of(duplicates, _DUPLICATES, "duplicates"))
-        user_id, item_id = as_ids(user_ids, f"{name}: user ids"), as_ids(item_ids, f"{name}: item ids")
-        rating = as_column(ratings, np.float32, f"{name}: ratings")
-        timestamp = None if timestamps is None else as_seconds(timestamps, f"{name}: timestamps")
-        lengths = {len(column) for column in (user_id, item_id, rating, timestamp) if column is not None}
-        if len(lengths) > 1:
-            raise DataError(
-                f"{name}: the columns have unequal lengths {sorted(lengths)}; give one entry a rating in each."
-            )
-        if lengths == {0}:
-            raise DataError(f"{name}: holds no ratings; give at least one.")
-        users, user = IdMap.number(user_id)
-        items, item = IdMap.number(item_id)
-        table = cls(user, item, rating, users, items, timestamp, name, scale or (np.nan, np.nan))
-        table = table._without_duplicates(duplicates)
-        return table if like is None else table.mapped(like)
+        check_way(duplicates)
+        columns = columns_of_arrays(user_ids, item_ids, ratings, timestamps, name)
+        return cls._of_columns(columns, duplicates, like, name, scale)
 
     @classmethod
     def from_file(
@@ -117,7 +145,7 @@ class Ratings:
         *,
         delimiter: str | None = None,
         header: bool | None = None,
-        columns: tuple[int, ...] | None = None,
+        columns: Sequence[int] | Mapping[str, str] | None = None,
         on_error: str = "raise",
         duplicates: str = "error",
         cache: bool = True,
@@ -125,18 +153,43 @@ class Ratings:
         name: str | None = None,
         scale: tuple[float, float] | None = None,
     ) -> Ratings:
-        """A table from a text file, plain or gzip; see `read_columns` and `from_arrays` for arguments and errors."""
+        """A table from a file: text, JSON lines or Parquet; see `read_columns` and `from_arrays`."""
+        check_way(duplicates)
         found = read_columns(path, delimiter=delimiter, header=header, columns=columns, on_error=on_error, cache=cache)
-        return cls.from_arrays(
-            found.user_id,
-            found.item_id,
-            found.rating,
-            found.timestamp,
-            duplicates=duplicates,
-            like=like,
-            name=name or Path(path).name,
-            scale=scale,
-        )
+        return cls._of_columns(found, duplicates, like, name or Path(path).name, scale)
+
+    @classmethod
+    def from_sql(
+        cls,
+        query: str,
+        connection: Any = None,
+        *,
+        duplicates: str = "error",
+        like: Ratings | None = None,
+        name: str = "query",
+        scale: tuple[float, float] | None = None,
+    ) -> Ratings:
+        """A table from a query whose columns are user, item, rating[, timestamp], by known names or else by position.
+
+        Parameters
+        ----------
+        query : str
+            SQL of DuckDB, or of SQLite where the connection is one to it; it may name files.
+        connection : optional
+            A connection of DuckDB or of `sqlite3`, or the path of a database file of either, which is only read;
+            default: a database of its own, in which the query can name files.
+        duplicates, like, name, scale
+            See `from_arrays`.
+
+        Raises
+        ------
+        DataError
+            A query that fails, lacks such columns or selects nothing, and what `from_arrays` raises.
+        ConfigError
+            What is no query or connection.
+        """
+        check_way(duplicates)
+        return cls._of_columns(read_query(query, connection, name), duplicates, like, name, scale)
 
     @classmethod
     def from_frame(
@@ -151,26 +204,32 @@ class Ratings:
     ) -> Ratings:
         """A table from a pandas or polars frame (or anything that answers ``frame[column]``), by column names.
 
-        A lazy frame of polars is collected; a dictionary of columns is a frame too. Further options are those of
-        `from_arrays`.
+        A lazy frame of polars is collected; a dictionary of columns is a frame too. A sparse matrix of scipy is one of
+        users by items whose entries are ratings. Further options are those of `from_arrays`.
 
-        Raises:
-            DataError: a column that the frame lacks, and what `from_arrays` raises.
+        Raises
+        ------
+        DataError
+            A column that the frame lacks, and what `from_arrays` raises.
         """
-        if hasattr(frame, "collect") and not hasattr(frame, "__array__"):
-            frame = frame.collect()
-        columns = frame if isinstance(frame, Mapping) else getattr(frame, "columns", None)
-        if columns is None:
-            raise DataError(f"from_frame: got a {type(frame).__name__}, which has no columns; use from_arrays.")
-        names = list(columns)
-        wanted = [user, item, rating] if timestamp is None else [user, item, rating, timestamp]
-        for name in wanted:
-            if name not in names:
-                raise DataError(
-                    f"the frame has no column {name!r}; it has {names}. Name the columns with user=, item=, rating=."
-                )
         options.setdefault("name", "frame")
-        return cls.from_arrays(*(np.asarray(frame[name]) for name in wanted), **options)
+        wanted = [user, item, rating] if timestamp is None else [user, item, rating, timestamp]
+        return cls.from_arrays(*arrays_of_frame(frame, wanted), **options)
+
+    @classmethod
+    def _of_columns(
+        cls,
+        found: Columns,
+        duplicates: str,
+        like: Ratings | None,
+        name: str,
+        scale: tuple[float, float] | None,
+    ) -> Ratings:
+        table = cls(
+            found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, scale or _OWN_SCALE
+        )
+        table = without_duplicates(table, duplicates)
+        return table if like is None else table.mapped(like)
 
     # -- sizes -------------------------------------------------------------------------------------------------------
     def __len__(self) -> int:
@@ -203,15 +262,17 @@ class Ratings:
     def digest(self) -> str:
         """SHA-256 of the ratings and their ids, by which a table is known again."""
         digest = hashlib.sha256()
-        for column in (self.user, self.item, self.rating, self.users.ids, self.items.ids):
+        ids = (array for known in (self.users, self.items) for array in known.to_arrays().values())
+        for column in (self.user, self.item, self.rating, *ids):
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
 
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self, rows: np.ndarray) -> Ratings:
         """The rows at the given positions (or of the given mask), with the same id maps."""
-        timestamp = None if self.timestamp is None else self.timestamp[rows]
-        return replace(self, user=self.user[rows], item=self.item[rows], rating=self.rating[rows], timestamp=timestamp)
+        columns: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
+        taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
+        return replace(self, **taken)
 
     def mapped(self, like: Ratings) -> Ratings:
         """This table under the id maps and scale of another; ids the other lacks are marked -1."""
@@ -222,9 +283,20 @@ class Ratings:
         columns = {}
         for side, ids, known in (("user", self.users, users), ("item", self.items, items)):
             # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
-            table = np.append(known.index(ids.ids), np.int32(UNKNOWN))
+            table = np.append(known.index_of(ids), np.int32(UNKNOWN))
             columns[side] = table[getattr(self, side)]
-        return replace(self, **columns, users=users, items=items, scale=scale)
+        strangers = self._strangers(columns["user"])
+        return replace(self, **columns, users=users, items=items, scale=scale, strangers=strangers)
+
+    def _strangers(self, user: np.ndarray) -> np.ndarray | None:
+        """What tells those apart whom other id maps, by which they are ``user``, do not know."""
+        unknown = user == UNKNOWN
+        if not unknown.any():
+            return None
+        # Those who are known here by their index, those who were unknown before by their number behind all indices.
+        before = np.zeros(len(user), np.int32) if self.strangers is None else self.strangers
+        numbers = np.where(self.user == UNKNOWN, np.int32(self.n_users) + before, self.user)
+        return np.where(unknown, numbers, np.int32(UNKNOWN))
 
     def compact(self) -> Ratings:
         """This table with id maps of just the users and items that have a rating in it."""
@@ -232,41 +304,12 @@ class Ratings:
         for side, ids in (("user", self.users), ("item", self.items)):
             index = getattr(self, side)
             self._require_known(index)
-            used = np.zeros(len(ids), bool)
-            used[index] = True
-            if not used.all():
-                columns[side] = (np.cumsum(used, dtype=np.int32) - np.int32(1))[index]
-                columns[side + "s"] = IdMap(ids.ids[used])
+            columns[side + "s"], columns[side] = ids.used(index)
         return replace(self, **columns)
 
     def _require_known(self, *indices: np.ndarray) -> None:
         if any((index == UNKNOWN).any() for index in indices):
             raise DataError(f"{self.name}: holds ratings of unknown users or items; drop them with take(known) first.")
-
-    def _without_duplicates(self, how: str) -> Ratings:
-        pair = self.user.astype(np.int64) * self.n_items + self.item
-        pair.sort()  # in place: at 10 million ratings a copy is 80 MB
-        twice = pair[1:] == pair[:-1]
-        if not twice.any():
-            return self
-        ordered, pair = pair, self.user.astype(np.int64) * self.n_items + self.item
-        if how == "error":
-            first = np.flatnonzero(pair == ordered[1:][twice][0])
-            at = first[0]
-            raise DataError(
-                f"{self.name}: user {self.users.ids[self.user[at]].item()!r} rated item {self.items.ids[self.item[at]].item()!r} "
-                f"{len(first)} times (ratings {int(first[0]) + 1} and {int(first[1]) + 1} of the table; {int(twice.sum())} "
-                "duplicates in all); keep the 'last' or the 'mean' of such ratings with the duplicates option."
-            )
-        # np.unique keeps the first of equals: of the reversed table that is the last.
-        _, last, group = np.unique(pair[::-1], return_index=True, return_inverse=True)
-        keep = len(pair) - 1 - last
-        order = np.argsort(keep)
-        table = self.take(keep[order])
-        if how == "mean":
-            total = np.bincount(group, weights=self.rating[::-1].astype(np.float64))
-            table = replace(table, rating=(total / np.bincount(group))[order].astype(np.float32))
-        return table
 
     # -- splitting ---------------------------------------------------------------------------------------------------
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
@@ -274,27 +317,20 @@ class Ratings:
 
         The train table's id maps hold just its own users and items; the test table is mapped through them.
 
-        Raises:
-            ConfigError: a fraction that leaves one side without ratings, a seed that is none.
-            DataError: ratings of unknown users or items (so do the other ways to split).
+        Raises
+        ------
+        ConfigError
+            A fraction that leaves one side without ratings, a seed that is none.
+        DataError
+            Ratings of unknown users or items (so do the other ways to split).
         """
         n_train = self._n_train(fraction)
-        order = self._shuffled(seed)
-        in_train = np.zeros(len(self), bool)
-        in_train[order[:n_train]] = True
-        return self._parted(in_train)
+        return self._parted(first_of(shuffled(len(self), seed), n_train))
 
     def split_by_user(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
         """(train, test): of each user's n ratings a random ``ceil(fraction * n)`` train, so that every user is known."""
         self._n_train(fraction)
-        order = self._shuffled(seed)
-        order = order[np.argsort(self.user[order], kind="stable")]
-        per_user = np.bincount(self.user, minlength=self.n_users)
-        start = np.cumsum(per_user) - per_user
-        by_user = self.user[order]
-        rank = np.arange(len(self)) - start[by_user]
-        in_train = np.zeros(len(self), bool)
-        in_train[order] = rank < np.ceil(fraction * per_user - 1e-9)[by_user]
+        in_train = share_of_each(self.user, self.n_users, fraction, shuffled(len(self), seed))
         if in_train.all():
             raise ConfigError(
                 f"fraction: {fraction} leaves no rating to test on; no user of {self.name} has enough of them."
@@ -304,39 +340,29 @@ class Ratings:
     def split_by_time(self, fraction: float = 0.8) -> tuple[Ratings, Ratings]:
         """(train, test): the oldest ``fraction`` of the ratings, and the rest; ties by the table's order.
 
-        Raises:
-            DataError: a table without timestamps.
+        Raises
+        ------
+        DataError
+            A table without timestamps.
         """
         if self.timestamp is None:
             raise DataError(f"{self.name}: has no timestamps to split by; use split or split_by_user.")
-        in_train = np.zeros(len(self), bool)
-        in_train[np.argsort(self.timestamp, kind="stable")[: self._n_train(fraction)]] = True
-        return self._parted(in_train)
+        return self._parted(first_of(np.argsort(self.timestamp, kind="stable"), self._n_train(fraction)))
 
     def folds(self, n_folds: int = 5, seed: int = 0) -> Iterator[tuple[Ratings, Ratings]]:
         """``n_folds`` pairs (train, test) whose test tables part the ratings at random: each is tested on once."""
         if not 2 <= n_folds <= len(self):
             raise ConfigError(f"n_folds: got {n_folds}; give a number from 2 to the table's {len(self)} ratings.")
         self._require_known(self.user, self.item)
-        order = self._shuffled(seed)
+        order = shuffled(len(self), seed)
         for rows in np.array_split(order, n_folds):
             in_train = np.ones(len(self), bool)
             in_train[rows] = False
             yield self._parted(in_train)
 
-    def _shuffled(self, seed: int) -> np.ndarray:
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise ConfigError(f"seed: got {seed!r}; give a whole number of at least 0.")
-        return np.random.default_rng(seed).permutation(len(self))
-
     def _n_train(self, fraction: float) -> int:
         self._require_known(self.user, self.item)
-        n_train = round(fraction * len(self)) if 0 < fraction < 1 else 0
-        if not 0 < n_train < len(self):
-            raise ConfigError(
-                f"fraction: got {fraction}; give one between 0 and 1 that leaves both sides a rating of {len(self)}."
-            )
-        return n_train
+        return n_of_train(fraction, len(self))
 
     def _parted(self, in_train: np.ndarray) -> tuple[Ratings, Ratings]:
         train = self.take(in_train).compact()

@@ -26,11 +26,18 @@ class Spread:
 class Statistics:
     """Statistics of a table.
 
-    Attributes:
-        lowest, highest, mean: of the ratings.
-        density: n_ratings / (n_users * n_items), between 0 and 1.
-        per_user, per_item: ratings of a user and of an item.
-        gini: Gini index of the items' numbers of ratings: 0 where all are equally popular, near 1 where one has them all.
+    Attributes
+    ----------
+    name : str
+    n_users, n_items, n_ratings : int
+    lowest, highest, mean : float
+        Of the ratings.
+    density : float
+        n_ratings / (n_users * n_items), between 0 and 1.
+    per_user, per_item : Spread
+        Ratings of a user and of an item.
+    gini : float
+        Gini index of the items' numbers of ratings: 0 where all are equally popular, near 1 where one has them all.
     """
 
     name: str

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ._answers import AnswersContract
 from ._base import Contract
-from ._compare import assert_same_list, assert_same_model, brute_force
+from ._compare import Killed, assert_same_list, assert_same_model, brute_force, kill_after, parameters
 from ._files import FilesContract
 from ._tables import low_rank
 from ._training import TrainingContract
@@ -25,12 +25,15 @@ __all__ = [
     "AnswersContract",
     "Contract",
     "FilesContract",
+    "Killed",
     "ModelContract",
     "TrainingContract",
     "assert_same_list",
     "assert_same_model",
     "brute_force",
+    "kill_after",
     "low_rank",
+    "parameters",
 ]
 
 

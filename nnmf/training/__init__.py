@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ._callbacks import Callback, EarlyStopping, EpochResult, log_epoch
+from ._history import History
 from ._keeper import Keeper
 from ._loop import Course, Progress, run, uninterrupted
-from ._progress import TrainingProgress, duration
+from ._progress import TrainingProgress, chosen_progress, duration
 from ._protocols import Learner, Scorer, Snapshot, Tick
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Course",
     "EarlyStopping",
     "EpochResult",
+    "History",
     "Keeper",
     "Learner",
     "Progress",
@@ -20,6 +22,7 @@ __all__ = [
     "Snapshot",
     "Tick",
     "TrainingProgress",
+    "chosen_progress",
     "duration",
     "log_epoch",
     "run",

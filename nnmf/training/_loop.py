@@ -23,6 +23,8 @@ from ._protocols import Learner, Scorer
 
 # An RMSE this many times what predicting zero would give is no transient any more.
 _EXPLODED = 100
+# Two looks may fall within one tick of the clock.
+_INSTANT = 1e-9
 
 
 class Progress(Protocol):
@@ -32,7 +34,11 @@ class Progress(Protocol):
         """Training of ``n_epochs`` epochs over ``n_ratings`` ratings begins, ``done`` epochs already behind it."""
 
     def tick(self, epoch: int, done: int, rmse: float, samples_per_second: float) -> None:
-        """``done`` ratings of an epoch were trained on, with the given RMSE so far."""
+        """``done`` ratings of an epoch were trained on, with the given RMSE so far.
+
+        The speed is counted from the first call of a training on, which comes after what precedes the first step: putting
+        the ratings in order, compiling loops. At the first call it is all there is to tell, that included.
+        """
 
     def end(self) -> None:
         """Training ended, one way or another."""
@@ -80,12 +86,13 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
     last = course.config.n_epochs
     assert last is not None
     limit = _EXPLODED * max(1.0, math.sqrt(float(np.dot(train.rating, train.rating)) / len(train)))
+    speed = _Speed()
     try:
         learner.begin(train)
         if course.progress:
             course.progress.begin(last, learner.n_streamed, course.first - 1)
         for number in range(course.first, last + 1):
-            result = _Epoch(learner, number, limit, course).run()
+            result = _Epoch(learner, number, limit, course, speed).run()
             # An epoch is in the history, and saved by a callback, or it is not: Ctrl-C waits for that moment.
             with uninterrupted():
                 course.keeper.offer(result, learner)
@@ -98,11 +105,26 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
             course.progress.end()
 
 
+class _Speed:
+    """Ratings a second since the first look at a training."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def since(self, done: int, now: float, start: float) -> float:
+        """The speed when ``done`` ratings of all epochs are done; at the first look that since ``start``."""
+        if self._first is None:
+            self._first = done, now
+            return done / max(now - start, _INSTANT)
+        first_done, first_now = self._first
+        return max(done - first_done, 1) / max(now - first_now, _INSTANT)
+
+
 class _Epoch:
     """One epoch of training and validation."""
 
-    def __init__(self, learner: Learner, number: int, limit: float, course: Course) -> None:
-        self.learner, self.number, self.limit, self.course = learner, number, limit, course
+    def __init__(self, learner: Learner, number: int, limit: float, course: Course, speed: _Speed) -> None:
+        self.learner, self.number, self.limit, self.course, self.speed = learner, number, limit, course, speed
         self.start = time.perf_counter()
 
     def run(self) -> EpochResult:
@@ -121,7 +143,9 @@ class _Epoch:
         """Look at the epoch after ``done`` of its ratings."""
         now = self.check(rmse())
         if self.course.progress:
-            self.course.progress.tick(self.number, done, now, done / (time.perf_counter() - self.start))
+            total = (self.number - self.course.first) * self.learner.n_streamed + done
+            speed = self.speed.since(total, time.perf_counter(), self.start)
+            self.course.progress.tick(self.number, done, now, speed)
 
     def check(self, rmse: float) -> float:
         if rmse < self.limit:
@@ -131,8 +155,9 @@ class _Epoch:
         if config.momentum:
             lower.append(f"momentum ({config.momentum:g})")
         larger = " or raise batch_size" if config.batch_size else ""
+        advice = f", or {self.learner.advice}" if self.learner.advice else ""
         raise TrainingError(
-            f"training diverged in epoch {self.number}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}."
+            f"training diverged in epoch {self.number}: the RMSE reached {rmse:.3g}; lower {' or '.join(lower)}{larger}{advice}."
         )
 
 

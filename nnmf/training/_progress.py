@@ -6,7 +6,12 @@ import logging
 import shutil
 import sys
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+from nnmf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ._loop import Progress
 
 logger = logging.getLogger("nnmf")
 
@@ -27,44 +32,84 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
-class TrainingProgress:
-    """Progress of a training: tells the expected time once speed is known, then a bar (terminal) or log lines.
+def in_notebook() -> bool:
+    """Whether this is a notebook: IPython is not imported to find out."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    # Colab's is derived from Jupyter's.
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
-    Args:
-        stream: where the bar is drawn; default: standard error.
-        bar: whether to draw one; default: when the stream is a terminal.
+
+def chosen_progress(progress: Progress | bool | None) -> Progress | None:
+    """What is told of a training.
+
+    Parameters
+    ----------
+    progress : Progress, bool or None
+        None: a bar in a notebook, else nobody; True: a `TrainingProgress`; False: nobody.
+
+    Raises
+    ------
+    ConfigError
+        None of these.
+    """
+    if progress is None or isinstance(progress, bool):
+        return TrainingProgress() if progress or (progress is None and in_notebook()) else None
+    if not all(callable(getattr(progress, name, None)) for name in ("begin", "tick", "end")):
+        raise ConfigError(
+            f"progress: got {progress!r}; give True, False, or an object with begin, tick and end, such as TrainingProgress()."
+        )
+    return progress
+
+
+class TrainingProgress:
+    """Progress of a training: tells the expected time once speed is known, then a bar (terminal, notebook) or log lines.
+
+    Parameters
+    ----------
+    stream : text file, default=None
+        Where the bar is drawn; None: standard error, in a notebook standard output, which it shows in black.
+    bar : bool, default=None
+        Whether to draw one; None: on a terminal and in a notebook.
     """
 
     def __init__(self, stream: TextIO | None = None, bar: bool | None = None) -> None:
-        self.stream = stream or sys.stderr
-        self.bar = self.stream.isatty() if bar is None else bar
+        notebook = stream is None and in_notebook()
+        found = stream or (sys.stdout if notebook else sys.stderr)
+        # A process may be started without standard error.
+        self.bar = found is not None and (notebook or found.isatty() if bar is None else bar)
+        self.stream: TextIO = found
+        # In a notebook the last state stays, as nothing else is shown of the training there.
+        self._stays = notebook
         self._drawn = 0
 
     def begin(self, n_epochs: int, n_ratings: int, done: int) -> None:
         """Training of ``n_epochs`` epochs over ``n_ratings`` ratings begins, ``done`` epochs of them already behind it."""
         self.n_epochs, self.n_ratings, self.first = n_epochs, n_ratings, done + 1
-        self._told, self._logged = False, time.perf_counter()
+        self._looks, self._logged = 0, time.perf_counter()
 
     def tick(self, epoch: int, done: int, rmse: float, samples_per_second: float) -> None:
-        """``done`` ratings of an epoch were trained on, with the given RMSE so far."""
+        """``done`` ratings of an epoch were trained on, with the given RMSE so far.
+
+        From the second call on the speed is that of training alone, so that the time it leaves can be told.
+        """
         left = ((self.n_epochs - epoch + 1) * self.n_ratings - done) / samples_per_second
-        if not self._told:
-            self._told = True
-            if left > _LONG_RUN_SECONDS:
-                self.clear()
-                logger.info(
-                    "Expected time: %s for %d epoch%s of %s ratings at %s samples/s.",
-                    duration(left),
-                    n_left := self.n_epochs - self.first + 1,
-                    "s" if n_left > 1 else "",
-                    f"{self.n_ratings:,}",
-                    f"{samples_per_second:,.0f}",
-                )
+        self._looks += 1
+        if self._looks == 2 and left > _LONG_RUN_SECONDS:
+            self.clear()
+            logger.info(
+                "Expected time: %s for %d epoch%s of %s ratings at %s samples/s.",
+                duration(left),
+                n_left := self.n_epochs - self.first + 1,
+                "s" if n_left > 1 else "",
+                f"{self.n_ratings:,}",
+                f"{samples_per_second:,.0f}",
+            )
+        speed = f"{samples_per_second:,.0f}"
         if self.bar:
             filled = _BAR_WIDTH * done // self.n_ratings
             self._draw(
                 f"Epoch {epoch}/{self.n_epochs} [{'#' * filled:<{_BAR_WIDTH}}] {100 * done // self.n_ratings:3}%  "
-                f"RMSE {rmse:.4f}  {samples_per_second:,.0f}/s  {duration(left)} left"
+                f"RMSE {rmse:.4f}" + (f"  {speed}/s  {duration(left)} left" if self._looks > 1 else "")
             )
         elif done < self.n_ratings and time.perf_counter() - self._logged > _LOG_SECONDS:
             self._logged = time.perf_counter()
@@ -74,12 +119,16 @@ class TrainingProgress:
                 f"{done:,}",
                 f"{self.n_ratings:,}",
                 rmse,
-                f"{samples_per_second:,.0f}",
+                speed,
                 duration(left),
             )
 
     def end(self) -> None:
         """Training ended, one way or another."""
+        if self._stays and self._drawn:
+            self.stream.write("\n")
+            self.stream.flush()
+            self._drawn = 0
         self.clear()
 
     def clear(self) -> None:

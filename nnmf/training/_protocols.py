@@ -64,9 +64,12 @@ class Learner(ABC):
     ----------
     n_streamed : int
         Ratings an epoch trains on, negatives included; known once `begin` was called.
+    advice : str
+        What else, besides lower settings, helps where training on this table diverges; "" for nothing.
     """
 
     n_streamed: int
+    advice: str = ""
 
     @abstractmethod
     def begin(self, train: Ratings) -> None:

@@ -1,0 +1,86 @@
+"""What is read from a network's graph: its output layer, its label, what it predicts, the tables it looks up."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from nnmf import _mxnet
+from nnmf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mxnet.symbol import Symbol
+
+#: the layers a network may end in, and what each makes of its first input
+OUTPUT_LAYERS = {
+    "LinearRegressionOutput": "identity",
+    "MAERegressionOutput": "identity",
+    "LogisticRegressionOutput": "sigmoid",
+}
+
+
+def check_symbol(symbol: Symbol, name: str) -> None:
+    """Refuse a network that cannot be trained and answered here.
+
+    Raises
+    ------
+    ConfigError
+        It lacks the variable ``user`` or ``item``, has several outputs, or ends in another layer than those of
+        `OUTPUT_LAYERS` with a Variable as its label.
+    """
+    missing = {"user", "item"} - set(symbol.list_arguments())
+    if missing or len(symbol.list_outputs()) != 1:
+        raise ConfigError(
+            f"network: {name!r} must have the variables 'user' and 'item' and one output; it has the arguments "
+            f"{symbol.list_arguments()} and outputs {symbol.list_outputs()}."
+        )
+    label_name(symbol, name)
+
+
+def label_name(symbol: Symbol, name: str | None = None) -> str:
+    """Name of the variable that an output layer takes the rating by (``rating`` here, ``score`` in MXNet's tutorial).
+
+    Raises
+    ------
+    ConfigError
+        A symbol that does not end in an output layer with a label.
+    """
+    layer, inputs = output_layer(symbol), symbol.get_children()
+    if (
+        layer not in OUTPUT_LAYERS
+        or len(inputs) != 2
+        or len(inputs[1].list_arguments()) != 1
+        or inputs[1].get_children() is not None
+    ):
+        raise ConfigError(
+            f"network: {name or symbol.name!r} ends in {layer}; it must end in one of {sorted(OUTPUT_LAYERS)}, such as "
+            "LinearRegressionOutput(prediction, label), with a Variable as its label."
+        )
+    return str(inputs[1].name)
+
+
+def prediction_of(symbol: Symbol) -> Symbol:
+    """What a network predicts, without its label: what its output layer answers when it is not trained."""
+    label_name(symbol)
+    prediction = symbol.get_children()[0]
+    if OUTPUT_LAYERS[output_layer(symbol)] == "sigmoid":
+        return _mxnet.load().sym.Activation(prediction, act_type="sigmoid", name="prediction_sigmoid")
+    return prediction
+
+
+def output_layer(symbol: Symbol) -> str:
+    """Kind of the layer that a symbol ends in."""
+    graph = json.loads(symbol.tojson())
+    return str(graph["nodes"][graph["heads"][0][0]]["op"])
+
+
+def n_rows(symbol: Symbol, side: str) -> int | None:
+    """Fewest rows of the tables that ``user`` or ``item`` looks up at once; None where it looks up none."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    variables = [at for at, node in enumerate(nodes) if node["op"] == "null" and node["name"] == side]
+    sizes = [
+        int(node["attrs"]["input_dim"])
+        for node in nodes
+        if node["op"] == "Embedding" and node["inputs"][0][0] in variables
+    ]
+    return min(sizes, default=None)

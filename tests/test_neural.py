@@ -1,0 +1,512 @@
+"""Networks as models: output layers, networks of one's own, devices, copies, and trainings that fail."""
+
+import copy
+import dataclasses
+import gc
+import itertools
+import json
+import logging
+import multiprocessing
+import pickle
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import nnmf
+from nnmf import NetworkModel, Ratings, mx
+from nnmf.errors import BackendError, ConfigError, DataError, TrainingError
+from nnmf.files import _folders
+from nnmf.networks import plain_net
+from nnmf.storage import RunFolder
+from nnmf.testing import Killed, assert_same_model, kill_after, low_rank, parameters
+
+from .test_models import NAMES, SETTINGS
+
+FAST = {"n_epochs": 3, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "ctx": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return low_rank(noise=0.2).split(0.8)
+
+
+def under(layer, **options):
+    """A network of two embeddings under an output layer."""
+
+    def network(n_users, n_items, n_factors=4):
+        prediction = plain_net(n_users, n_items, n_factors).get_children()[0]
+        return getattr(mx.sym, layer)(prediction, mx.sym.Variable("rating"), **options)
+
+    return network
+
+
+def deep(n_users, n_items, depth=2, n_factors=3):
+    """A network with a setting of its own: ``depth`` layers over each embedding."""
+    towers = []
+    for side, n in (("user", n_users), ("item", n_items)):
+        tower = mx.sym.Embedding(mx.sym.Variable(side), input_dim=n, output_dim=n_factors, name=f"{side}_factors")
+        for at in range(depth):
+            tower = mx.sym.FullyConnected(tower, num_hidden=n_factors, name=f"{side}_{at}")
+        towers.append(tower)
+    return mx.sym.LinearRegressionOutput(mx.sym.sum(towers[0] * towers[1], axis=1), mx.sym.Variable("rating"))
+
+
+# -- output layers -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("layer", ["LinearRegressionOutput", "MAERegressionOutput", "LogisticRegressionOutput"])
+def test_a_network_is_answered_by_its_output_layer(layer, tables, tmp_path):
+    """Ratings of 0 and 1, from Python, from lists, and from ONNX."""
+    runtime = pytest.importorskip("onnxruntime")
+    train, test = (
+        Ratings.from_arrays(t.users.ids[t.user], t.items.ids[t.item], (t.rating > 3).astype(float)) for t in tables
+    )
+    model = nnmf.fit(under(layer), train, **{**FAST, "n_epochs": 30, "learning_rate": 1.0})
+    raw = model.predict_index(train.user, train.item)
+    p, q = (model.parameters[f"{side}_factors_weight"].asnumpy() for side in ("user", "item"))
+    product = (p[train.user] * q[train.item]).sum(1, dtype=float)
+    if layer == "LogisticRegressionOutput":
+        assert 0 < raw.min() < 0.1 and 0.9 < raw.max() < 1 and (abs(product) > 2).any()
+        product = 1 / (1 + np.exp(-product))
+    assert raw == pytest.approx(product, abs=1e-5)
+    assert model.rmse(train) < 0.9 * np.std(train.rating)
+    assert model.evaluate(test)["rmse"] == model.rmse(test)
+    ids, scores = model.recommend(train.users.ids[5], 4)
+    assert scores == pytest.approx(model.predict(train.users.ids[5], ids, clip=False), abs=1e-5)
+    assert scores[0] == pytest.approx(
+        model.predict([train.users.ids[5]] * 40, train.items.ids, clip=False)[~rated(train, 5)].max(), abs=1e-5
+    )
+    model.export_onnx(tmp_path / "model.onnx", ids=False)
+    session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    (answer,) = session.run(["rating"], {"user": train.user.astype(np.int64), "item": train.item.astype(np.int64)})
+    assert answer == pytest.approx(raw, abs=1e-5)
+    # The products of the towers are no predictions behind a sigmoid.
+    assert (model.scorer.towers("user") is None) == (layer == "LogisticRegressionOutput")
+    model.save(tmp_path / "model")
+    assert np.array_equal(nnmf.load(tmp_path / "model").predict_index(train.user, train.item), raw)
+
+
+def rated(table, user):
+    return np.isin(np.arange(table.n_items), table.item[table.user == user])
+
+
+def test_ratings_beyond_a_sigmoid_s_answers_are_refused(tables):
+    with pytest.raises(
+        ConfigError, match=r"ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the rat"
+    ):
+        nnmf.fit(under("LogisticRegressionOutput"), tables[0], **FAST)
+
+
+def softmax(n_users, n_items):
+    prediction = plain_net(n_users, n_items, 4).get_children()[0]
+    return mx.sym.SoftmaxOutput(mx.sym.reshape(prediction, (-1, 1)), mx.sym.Variable("rating"))
+
+
+def make_loss(n_users, n_items):
+    prediction = plain_net(n_users, n_items, 4).get_children()[0]
+    return mx.sym.MakeLoss(mx.sym.square(prediction - mx.sym.Variable("rating")))
+
+
+def several(n_users, n_items):
+    return mx.sym.Group([plain_net(n_users, n_items, 4)] * 2)
+
+
+def two_numbers(n_users, n_items):
+    user = mx.sym.Embedding(mx.sym.Variable("user"), input_dim=n_users, output_dim=2, name="user_factors")
+    item = mx.sym.Embedding(mx.sym.Variable("item"), input_dim=n_items, output_dim=2, name="item_factors")
+    return mx.sym.LinearRegressionOutput(user * item, mx.sym.Variable("rating"), name="pairs")
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (softmax, r"network: 'tests.test_neural:softmax' ends in SoftmaxOutput; it must end in one of \['Lin"),
+        (make_loss, "network: 'tests.test_neural:make_loss' ends in MakeLoss; it must end in one of"),
+        (several, "network: 'tests.test_neural:several' must have .* one output; .* and outputs"),
+        (two_numbers, "network: the shapes of 'pairs' do not fit together: .*inferred shape"),
+    ],
+)
+def test_other_output_layers_are_refused_by_name_before_training(network, message, tables):
+    heard = []
+    for train in (NetworkModel(network).fit, lambda *tables, **rest: nnmf.fit(network, *tables, **rest)):
+        with pytest.raises(ConfigError, match=message) as error:
+            train(*tables, callbacks=[lambda *_: heard.append(1)])
+        assert "\n" not in str(error.value) and not heard
+
+
+def test_the_command_refuses_them_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    from nnmf.commands._train import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "".join(f"{n % 7},{n},3\n" for n in range(90)))
+    flags = ["--dataset", "ratings.csv", "--network", "tests.test_neural:softmax", "--output", "run", "--no-cache"]
+    with pytest.raises(SystemExit) as end:
+        main(flags)
+    err = capsys.readouterr().err
+    assert end.value.code == 2 and "error: network: 'tests.test_neural:softmax' ends in SoftmaxOutput" in err
+    assert not (tmp_path / "run").exists()
+
+
+# -- networks of one's own ------------------------------------------------------------------------------------------------
+def test_settings_of_a_network_of_one_s_own(tables, tmp_path):
+    train, test = tables
+    assert NetworkModel(deep, depth=4).settings == {"depth": 4, "n_factors": 3}
+    assert NetworkModel("plain", n_factors=3).config.n_factors == 3
+    assert nnmf.fit("plain", train, n_factors=3, n_epochs=1).parameters["user_factors_weight"].shape == (60, 3)
+    for model in (deep, "tests.test_neural:deep"):
+        trained = nnmf.fit(model, train, test, depth=4, n_epochs=2, ctx="cpu")
+        assert "user_3_weight" in trained.parameters and "user_4_weight" not in trained.parameters
+    trained.save(tmp_path / "model")
+    loaded = nnmf.load(tmp_path / "model", network=deep)
+    assert loaded.settings == {"depth": 4, "n_factors": 3}
+    new = Ratings.from_arrays([1000], [2000], [3.0])
+    assert loaded.fit_more(new, n_epochs=1).settings["depth"] == 4
+    assert "user_3_weight" in loaded.parameters and loaded.parameters["user_factors_weight"].shape == (61, 3)
+    with pytest.raises(ConfigError, match="dept: no such setting; did you mean 'depth'"):
+        nnmf.fit(deep, train, dept=4)
+
+
+def test_a_default_that_json_cannot_hold_is_refused_when_the_model_is_made():
+    def odd(n_users, n_items, activation=np.tanh):
+        return plain_net(n_users, n_items)
+
+    with pytest.raises(ConfigError, match="activation: got <ufunc 'tanh'>, which a saved model could not hold"):
+        NetworkModel(odd)
+    with pytest.raises(ConfigError, match="depth: got nan, which a saved model could not hold"):
+        NetworkModel(deep, depth=float("nan"))
+
+
+def test_settings_from_the_command_line(tmp_path, monkeypatch, capsys):
+    from nnmf.commands._train import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ratings.csv").write_text("user,item,rating\n" + "".join(f"{n % 7},{n % 30},3\n" for n in range(90)))
+    flags = ["--dataset", "ratings.csv", "--network", "tests.test_neural:deep", "--set", "depth=1", "--n-epochs", "1"]
+    with pytest.raises(SystemExit) as end:
+        main([*flags, "--output", "run", "--ctx", "cpu", "--no-cache"])
+    assert end.value.code == 0, capsys.readouterr().err
+    assert nnmf.load("run").settings == {"depth": 1, "n_factors": 3}
+
+
+@pytest.fixture
+def witness(tmp_path, monkeypatch):
+    """A module with a network that writes a file when it is imported; it is not imported any more."""
+    (tmp_path / "witness_nets.py").write_text(
+        "import pathlib\n"
+        f"pathlib.Path({str(tmp_path / 'imported')!r}).write_text('')\n"
+        "from nnmf.networks import plain_net\n"
+        "def narrow(n_users, n_items, n_factors=2):\n    return plain_net(n_users, n_items, n_factors)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def forget():
+        sys.modules.pop("witness_nets", None)
+        (tmp_path / "imported").unlink(missing_ok=True)
+
+    yield forget
+    forget()
+
+
+def test_what_a_folder_names_is_not_imported(witness, tables, tmp_path):
+    train, _ = tables
+    nnmf.fit("witness_nets:narrow", train, n_epochs=1, ctx="cpu").save(tmp_path / "model")
+    assert (tmp_path / "imported").exists()
+    witness()
+    model = nnmf.load(tmp_path / "model")
+    model.fit_more(train, n_epochs=1)  # its symbol is in the folder
+    new = Ratings.from_arrays([1000], [2000], [3.0])
+    for train_it in (lambda: model.fit_more(new, n_epochs=1), lambda: model.fit(train)):
+        with pytest.raises(
+            ConfigError, match=r"'witness_nets:narrow' .*give the function, as in nnmf.load\(folder, netw"
+        ):
+            train_it()
+    assert model.n_users == 60 and len(model.history) == 2
+    assert not (tmp_path / "imported").exists()
+    loaded = nnmf.load(tmp_path / "model", network="witness_nets:narrow")  # the caller's word
+    assert (tmp_path / "imported").exists() and loaded.fit_more(new, n_epochs=1).n_users == 61
+
+
+def test_a_run_goes_on_without_the_module_of_its_network(witness, tables, tmp_path):
+    settings = {"n_epochs": 3, "ctx": "cpu"}
+    whole = nnmf.fit("witness_nets:narrow", *tables, **settings)
+    run = RunFolder.begin(tmp_path / "run", {})
+    with pytest.raises(Killed):
+        nnmf.fit("witness_nets:narrow", *tables, **settings, callbacks=[run, kill_after(2)])
+    witness()
+    assert_same_model(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
+    assert not (tmp_path / "imported").exists()
+
+
+# -- trainings that go on, and that fail ---------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_loaded_model_goes_on_as_the_unsaved_one(name, grows, tables, tmp_path):
+    train, test = tables
+    model = nnmf.fit(name, train.take(train.user < 50).compact() if grows else train, test, **SETTINGS[name])
+    model.save(tmp_path / "model")
+    loaded = nnmf.load(tmp_path / "model")
+    for one in (model, loaded):
+        one.fit_more(train, test, n_epochs=2)
+    assert_same_model(model, loaded)
+
+
+def test_fewer_ratings_than_a_batch_nobody_chose(tables, caplog):
+    train, _ = tables
+    few = train.take(np.arange(len(train)) < 33).compact()
+    with caplog.at_level(logging.INFO):
+        model = nnmf.fit("plain", few, n_epochs=1, ctx="cpu")
+    assert f"Batches of 33: all that {few.name} has of ratings." in caplog.messages
+    model = nnmf.fit("plain", train, **FAST)
+    model.fit_more(Ratings.from_arrays([1000, 1000], [2000, 2001], [1.0, 5.0]), n_epochs=1)
+    assert model.n_users == 61 and len(model.history) == 4
+    with pytest.raises(ConfigError, match="batch_size: got 50; give one from 1 to the table's 33 ratings"):
+        nnmf.fit("plain", few, **FAST)
+
+
+def fail(error):
+    def callback(result, model):
+        raise error
+
+    return callback
+
+
+class Interrupting:
+    """Progress that Ctrl-C meets in the midst of the second epoch."""
+
+    def begin(self, n_epochs, n_ratings, done):
+        pass
+
+    def tick(self, epoch, done, rmse, samples_per_second):
+        if epoch == 7:
+            raise KeyboardInterrupt
+
+    def end(self):
+        pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("error", "options"),
+    [
+        (KeyboardInterrupt, {"callbacks": [fail(KeyboardInterrupt)]}),
+        (MemoryError, {"callbacks": [fail(MemoryError)]}),
+        (Killed, {"callbacks": [kill_after(7)]}),
+        (ConfigError, {"n_epochs": 0}),
+        (ConfigError, {"progress": 3}),
+        (KeyboardInterrupt, {"progress": Interrupting()}),
+    ],
+)
+def test_a_training_that_fails_changes_nothing(name, error, options, tables):
+    train, test = tables
+    model = nnmf.fit(name, train.take(train.user < 50).compact(), test, **SETTINGS[name])
+    before, config, history, known = parameters(model), model.config, model.history, model.n_users
+    answers = model.predict(train.users.ids, train.items.ids[0])
+    with pytest.raises(error):
+        model.fit_more(train, test, **{"n_epochs": 3, **options})
+    assert (model.config, model.history, model.n_users) == (config, history, known)
+    assert np.array_equal(model.predict(train.users.ids, train.items.ids[0]), answers)
+    for key, array in parameters(model).items():
+        assert np.array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
+    train, test = tables
+    model = nnmf.fit(name, train, test, **SETTINGS[name])
+    before, config = parameters(model), model.config
+    unknown = Ratings.from_arrays([5000], [6000], [3.0], like=train)
+    texts = Ratings.from_arrays(["a"], ["b"], [3.0])
+    none = train.take(np.zeros(len(train), bool))
+    for go, table in itertools.product((model.fit, model.fit_more), (unknown, none)):
+        with pytest.raises(DataError):
+            go(table, test)
+    with pytest.raises(DataError, match="new ids are strings"):
+        model.fit_more(texts)
+    with pytest.raises(ConfigError):
+        model.fit(train, test, progress="bar")
+    assert (model.config, len(model.history), model.n_users) == (config, 5, 60)
+    for key, array in parameters(model).items():
+        assert np.array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_that_diverges_changes_nothing(name, tables):
+    train, test = tables
+    model = nnmf.fit(name, train, test, **SETTINGS[name])
+    before, config, error = parameters(model), model.config, model.rmse(test)
+    wild = Ratings.from_arrays(train.users.ids[train.user], train.items.ids[train.item], train.rating * 1e18)
+    with pytest.raises(TrainingError, match="diverged in epoch 6: "):
+        model.fit_more(wild, test)
+    assert (model.config, model.rmse(test), len(model.history)) == (config, error, 5)
+    for key, array in parameters(model).items():
+        assert np.array_equal(array, before[key])
+    model.fit_more(train, test, n_epochs=1)
+    assert np.isfinite(model.history[-1].valid_rmse)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_trained_model_lets_go_of_its_table(name):
+    table = low_rank()
+    model = nnmf.fit(name, table, **SETTINGS[name])
+    gone = weakref.ref(table), weakref.ref(table.rating)
+    del table
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None] and len(model.history) == 5
+
+
+# -- sizes and scales ------------------------------------------------------------------------------------------------------
+def test_arrays_beyond_what_mxnet_holds_are_refused_in_a_sentence(tables):
+    with pytest.raises(
+        ConfigError, match=r"network: user_factors_weight of shape \(60, 67108864\) has 4,026,531,840 elements"
+    ):
+        nnmf.fit("plain", tables[0], n_factors=2**26, ctx="cpu")
+
+
+def test_batches_small_against_the_parameters_are_said(caplog):
+    wide = low_rank(n_users=2000, n_items=2000, n_ratings=20_000)
+    settings = {"n_epochs": 1, "n_factors": 512, "ctx": "cpu"}
+    few = wide.take(np.arange(len(wide)) < 640).compact()
+    nnmf.fit("plain", few, **settings)
+    assert not caplog.messages  # larger batches would be too few steps
+    learner = NetworkModel("plain", **settings).learner(nnmf.models.Catalogue.of(wide), None)
+    learner.begin(wide)
+    assert caplog.messages == [
+        f"Each step goes over all {(wide.n_users + wide.n_items) * 512:,} parameters for 64 ratings; with batch_size=256 "
+        "(--batch-size 256) an epoch takes a fraction of the time, in fewer steps, which may want a higher learning_rate."
+    ]
+    caplog.clear()
+    NetworkModel("plain", **settings, batch_size=64).learner(nnmf.models.Catalogue.of(wide), None).begin(wide)
+    assert not caplog.messages  # the user's word
+
+
+def test_ratings_on_a_wide_scale_are_said_and_told_of_when_they_diverge(tables, caplog):
+    train, _ = tables
+    percent = Ratings.from_arrays(train.user, train.item, 25 * (train.rating - 1))
+    with pytest.raises(
+        TrainingError, match=r"diverged in epoch 1: .*, or divide the ratings, which spread by 16.\d about"
+    ):
+        nnmf.fit("one_layer_mlp", percent, ctx="cpu")
+    assert len(caplog.messages) == 1
+    assert "Networks are tuned to ratings of 1 to 5 stars, and may diverge: divide the ratings" in caplog.text
+    assert "by 15 (or take logarithms of counts), or lower learning_rate." in caplog.text
+    caplog.clear()
+    advised = Ratings.from_arrays(percent.user, percent.item, percent.rating / 15)
+    assert nnmf.fit("one_layer_mlp", advised, ctx="cpu").history[-1].train_rmse < 1.2
+    nnmf.fit("svd", percent, n_epochs=1)  # which measures its steps in the ratings' spread
+    assert not caplog.messages
+
+
+# -- devices -----------------------------------------------------------------------------------------------------------------
+def on_another_device(folder, ctx):
+    """Edit a saved model's configuration, and sign it anew."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["ctx"] = ctx
+    manifest.pop("sha256")
+    manifest["sha256"] = _folders._digest(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.skipif(nnmf._mxnet.why_no_gpu(7) is None, reason="there are eight GPUs here")
+def test_a_model_of_a_gpu_is_used_where_there_is_none(tables, tmp_path, caplog, capsys):
+    from nnmf.commands._predict import main
+
+    train, _ = tables
+    model = nnmf.fit("plain", train, **FAST)
+    model.save(tmp_path / "model")
+    on_another_device(tmp_path / "model", "gpu(7)")
+    loaded = nnmf.load(tmp_path / "model")
+    (warning,) = caplog.messages
+    assert warning.startswith("ctx: gpu(7) cannot be used: ")
+    assert warning.endswith("The model was trained on gpu(7) and is used on the cpu here.")
+    assert np.array_equal(loaded.predict_index(train.user, train.item), model.predict_index(train.user, train.item))
+    assert loaded.fit_more(train, n_epochs=1).config.ctx == "cpu"
+    with pytest.raises(BackendError, match=r"ctx: gpu\(7\) cannot be used"):  # asked for is asked for
+        nnmf.load(tmp_path / "model", ctx="gpu(7)")
+    with pytest.raises(BackendError, match=r"ctx: gpu\(7\) cannot be used"):
+        nnmf.fit("plain", train, ctx="gpu(7)")
+    with pytest.raises(SystemExit) as end:
+        main([str(tmp_path / "model"), "--user", str(train.users.ids[0])])
+    assert end.value.code == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+# -- copies, threads, processes --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_and_pickles_answer_and_go_on_as_the_model(name, tables):
+    train, test = tables
+    model = nnmf.fit(name, train, test, **SETTINGS[name])
+    copies = [copy.deepcopy(model), copy.copy(model), pickle.loads(pickle.dumps(model))]
+    for other in copies:
+        assert_same_model(model, other)
+        assert np.array_equal(other.recommend(train.users.ids[:3])[0], model.recommend(train.users.ids[:3])[0])
+    model.fit_more(train, test, n_epochs=1)
+    for other in copies:
+        assert len(other.history) == 5
+        assert_same_model(other.fit_more(train, test, n_epochs=1), model)
+    assert repr(pickle.loads(pickle.dumps(type(model)("plain") if name in nnmf.networks.NETWORKS else type(model)())))
+
+
+def test_pickles_of_a_network_that_has_no_name_to_import(tables):
+    train, _ = tables
+    model = nnmf.fit(under("MAERegressionOutput"), train, **FAST)
+    new = Ratings.from_arrays([1000], [2000], [3.0])
+    assert copy.deepcopy(model).fit_more(new, n_epochs=1).n_users == 61
+    pickled = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(pickled.predict_index(train.user, train.item), model.predict_index(train.user, train.item))
+    with pytest.raises(ConfigError, match=r"or by model.take_network\(function\)"):
+        pickled.fit_more(new, n_epochs=1)
+    pickled.take_network(under("MAERegressionOutput"))
+    assert pickled.fit_more(new, n_epochs=1).n_users == 61
+
+
+def test_a_pickle_of_a_gpu_s_model_is_used_where_there_is_none(tables, caplog):
+    if nnmf._mxnet.why_no_gpu(7) is None:
+        pytest.skip("there are eight GPUs here")
+    model = nnmf.fit("plain", tables[0], **FAST)
+    model.config = dataclasses.replace(model.config, ctx="gpu(7)")
+    assert pickle.loads(pickle.dumps(model)).config.ctx == "cpu"
+    assert "is used on the cpu here" in caplog.text
+
+
+def answers_of(model, user, item):
+    return model.predict(user, item).tolist(), model.recommend(user[:4], 5)[0].tolist()
+
+
+@pytest.mark.parametrize("name", ["one_layer_mlp", "svd", "svdpp"])
+def test_threads_and_processes_answer_side_by_side(name, tables):
+    train, _ = tables
+    model = nnmf.fit(name, train, **SETTINGS[name])
+    asked = train.users.ids[train.user], train.items.ids[train.item]
+    found = [None] * 8
+
+    def ask(at):
+        found[at] = answers_of(model, *asked)
+
+    threads = [threading.Thread(target=ask, args=(at,)) for at in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = answers_of(model, *asked)
+    assert all(one == expected for one in found)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        assert pool.starmap_async(answers_of, [(model, *asked)] * 4).get(60) == [expected] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["one_layer_mlp", "svd"])
+def test_spawned_processes_answer_too(name, tables):
+    train, _ = tables
+    model = nnmf.fit(name, train, **SETTINGS[name])
+    asked = train.users.ids[train.user], train.items.ids[train.item]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        assert pool.starmap_async(answers_of, [(model, *asked)] * 4).get(60) == [answers_of(model, *asked)] * 4
+
+
+def test_training_in_a_process_of_its_own(tables):
+    """What a notebook that trains in the background does, MXNet's engine running already."""
+    train, test = tables
+    expected = nnmf.fit("plain", train, test, **FAST).history[-1].valid_rmse
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(nnmf.fit, ("plain", train, test), FAST).get(60).history[-1].valid_rmse == expected
