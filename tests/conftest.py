@@ -6,10 +6,12 @@ import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from nnmf import Ratings
+pytest.register_assert_rewrite("nnmf.testing")  # so that a contract that breaks shows the values
+
+from nnmf.tables import Ratings  # noqa: E402
+from nnmf.testing import low_rank  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -41,16 +43,6 @@ def u1(ml_100k) -> tuple[Ratings, Ratings]:
     """The tutorial's split."""
     train = Ratings.from_file(ml_100k / "u1.base", scale=(1.0, 5.0), cache=False)
     return train, Ratings.from_file(ml_100k / "u1.test", like=train, cache=False)
-
-
-def low_rank(n_users=60, n_items=40, n_factors=2, n_ratings=1500, seed=0, noise=0.0) -> Ratings:
-    """Ratings drawn from known vectors: rating = 3 + p_u . q_i + noise."""
-    rng = np.random.default_rng(seed)
-    p, q = rng.normal(0, 0.7, (n_users, n_factors)), rng.normal(0, 0.7, (n_items, n_factors))
-    cell = rng.permutation(n_users * n_items)[:n_ratings]
-    user, item = cell // n_items, cell % n_items
-    rating = 3 + (p[user] * q[item]).sum(1) + noise * rng.normal(size=n_ratings)
-    return Ratings.from_arrays(user + 1, item + 1, rating, np.arange(n_ratings), name="low-rank")
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from nnmf.errors import DataError
 from nnmf.kinds import FACTORIZATIONS
 from nnmf.models import Catalogue
 from nnmf.networks import NETWORKS
-
-from .conftest import low_rank
+from nnmf.testing import low_rank
 
 NAMES = [*NETWORKS, *FACTORIZATIONS]
 SETTINGS = {

@@ -14,8 +14,7 @@ from nnmf import _mxnet
 from nnmf.commands._data import main as data_main
 from nnmf.commands._train import main as train_main
 from nnmf.errors import DataError
-
-from .conftest import low_rank
+from nnmf.testing import low_rank
 
 mx = _mxnet.load()
 FAST = ["--n-epochs", "2", "--batch-size", "50", "--n-factors", "3", "--ctx", "cpu"]

@@ -13,8 +13,7 @@ from nnmf import Ratings
 from nnmf.errors import ConfigError, DataError
 from nnmf.tables._ids import UNKNOWN
 from nnmf.tables._statistics import gini_index, statistics
-
-from .conftest import low_rank
+from nnmf.testing import low_rank
 
 
 def tuples(table: Ratings) -> list[tuple]:

@@ -12,8 +12,7 @@ from nnmf.errors import NnmfError
 from nnmf.files import _folders
 from nnmf.storage import read_params, write_params
 from nnmf.storage._arrays import read_arrays
-
-from .conftest import low_rank
+from nnmf.testing import low_rank
 
 KINDS = ("funk_svd", "svd", "svdpp", "plain", "one_layer_mlp")
 HUGE = 2**40

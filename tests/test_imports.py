@@ -29,12 +29,15 @@ HOMES = {
     "pytest": (),
 }
 # What stands beside the packages, for this package alone: all that has no underscore may be imported.
-SINGLE = ("nnmf._lazy", "nnmf._version", "nnmf._eval_metrics")
+SINGLE = ("nnmf._lazy", "nnmf._version", "nnmf._eval_metrics", "nnmf._drawing", "nnmf._symbols")
 LONGEST = 320
-# Rooms whose rewriting is under way on other branches; empty in the end.
-LONG = {"nnmf.tables._ratings"}
-GOOGLE = ("nnmf.tables", "nnmf.neural", "nnmf.networks", "nnmf.training._progress")
-MISSING = {"cache_files", "clear_cache"}
+# To be split by meaning: delete the entry then.
+STILL_LONG = {"nnmf.tables._ids", "nnmf.tables._ratings"}
+# Arrows that would close a circle, each with the reason why it may stand.
+ALLOWED = {
+    ("nnmf.tables._checks", "nnmf.tables._ratings"): "the type alone of the table that has itself checked",
+    ("nnmf.tables._duplicates", "nnmf.tables._ratings"): "the type alone of the table whose duplicates are settled",
+}
 
 
 def where(module: str, line: int) -> str:
@@ -59,7 +62,7 @@ def test_no_module_imports_itself_by_way_of_others():
     graph: dict[str, set[str]] = {module: set() for module in MODULES}
     for module, target, _, _ in inner_imports():
         # The doors beside the package itself hand its names on, and `import nnmf.x` runs nnmf/__init__.py, which imports lazily.
-        if target != module:
+        if target != module and (module, target) not in ALLOWED:
             graph[module].add(target)
     try:
         list(graphlib.TopologicalSorter(graph).static_order())
@@ -94,7 +97,7 @@ def test_a_library_is_imported_where_it_belongs(library):
 def test_what_rooms_take_from_one_another_is_in_their_all():
     broken = []
     for module, target, name, line in inner_imports():
-        if name is None or name in MISSING or room(module) == room(target) or target in SINGLE:
+        if name is None or room(module) == room(target) or target in SINGLE:
             continue
         if name not in importlib.import_module(target).__all__:
             broken.append(f"{where(module, line)}: {name} is not in __all__ of {target}")
@@ -149,7 +152,7 @@ def test_importing_loads_nothing_heavy(module):
 
 def test_no_file_is_long():
     lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
-    assert {module for module, length in lengths.items() if length > LONGEST} <= LONG
+    assert {module for module, length in lengths.items() if length > LONGEST} <= STILL_LONG
 
 
 def test_docstrings_are_numpy_style():
@@ -161,4 +164,4 @@ def test_docstrings_are_numpy_style():
                 ast.get_docstring(node) or ""
             ):
                 broken.add(module)
-    assert not {module for module in broken if not module.startswith(GOOGLE)}
+    assert not broken

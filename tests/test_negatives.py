@@ -11,10 +11,8 @@ from nnmf.commands._train import main
 from nnmf.errors import ConfigError, DataError
 from nnmf.neural._negatives import Negatives
 from nnmf.storage import RunFolder
+from nnmf.testing import Killed, assert_same_model, kill_after, low_rank
 from nnmf.training import TrainingProgress
-
-from .conftest import low_rank
-from .test_models import Killed, assert_same, kill_after
 
 
 @st.composite
@@ -141,7 +139,7 @@ def test_a_resumed_run_draws_what_it_would_have_drawn(tmp_path):
     run = RunFolder.begin(tmp_path / "run", {})
     with pytest.raises(Killed):
         nnmf.fit("plain", *tables, **settings, callbacks=[run, kill_after(2)])
-    assert_same(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
+    assert_same_model(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
 
 
 def test_nothing_unchecked_reaches_the_loop():

@@ -21,9 +21,9 @@ from nnmf.errors import BackendError, ConfigError, DataError, TrainingError
 from nnmf.files import _folders
 from nnmf.networks import plain_net
 from nnmf.storage import RunFolder
+from nnmf.testing import Killed, assert_same_model, kill_after, low_rank, parameters
 
-from .conftest import low_rank
-from .test_models import NAMES, SETTINGS, Killed, arrays, assert_same, kill_after
+from .test_models import NAMES, SETTINGS
 
 FAST = {"n_epochs": 3, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "ctx": "cpu"}
 
@@ -234,7 +234,7 @@ def test_a_run_goes_on_without_the_module_of_its_network(witness, tables, tmp_pa
     with pytest.raises(Killed):
         nnmf.fit("witness_nets:narrow", *tables, **settings, callbacks=[run, kill_after(2)])
     witness()
-    assert_same(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
+    assert_same_model(nnmf.load_checkpoint(tmp_path / "run").resume(*tables), whole)
     assert not (tmp_path / "imported").exists()
 
 
@@ -248,7 +248,7 @@ def test_a_loaded_model_goes_on_as_the_unsaved_one(name, grows, tables, tmp_path
     loaded = nnmf.load(tmp_path / "model")
     for one in (model, loaded):
         one.fit_more(train, test, n_epochs=2)
-    assert_same(model, loaded)
+    assert_same_model(model, loaded)
 
 
 def test_fewer_ratings_than_a_batch_nobody_chose(tables, caplog):
@@ -300,13 +300,13 @@ class Interrupting:
 def test_a_training_that_fails_changes_nothing(name, error, options, tables):
     train, test = tables
     model = nnmf.fit(name, train.take(train.user < 50).compact(), test, **SETTINGS[name])
-    before, config, history, known = arrays(model), model.config, model.history, model.n_users
+    before, config, history, known = parameters(model), model.config, model.history, model.n_users
     answers = model.predict(train.users.ids, train.items.ids[0])
     with pytest.raises(error):
         model.fit_more(train, test, **{"n_epochs": 3, **options})
     assert (model.config, model.history, model.n_users) == (config, history, known)
     assert np.array_equal(model.predict(train.users.ids, train.items.ids[0]), answers)
-    for key, array in arrays(model).items():
+    for key, array in parameters(model).items():
         assert np.array_equal(array, before[key])
 
 
@@ -314,7 +314,7 @@ def test_a_training_that_fails_changes_nothing(name, error, options, tables):
 def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
     train, test = tables
     model = nnmf.fit(name, train, test, **SETTINGS[name])
-    before, config = arrays(model), model.config
+    before, config = parameters(model), model.config
     unknown = Ratings.from_arrays([5000], [6000], [3.0], like=train)
     texts = Ratings.from_arrays(["a"], ["b"], [3.0])
     none = train.take(np.zeros(len(train), bool))
@@ -326,7 +326,7 @@ def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
     with pytest.raises(ConfigError):
         model.fit(train, test, progress="bar")
     assert (model.config, len(model.history), model.n_users) == (config, 5, 60)
-    for key, array in arrays(model).items():
+    for key, array in parameters(model).items():
         assert np.array_equal(array, before[key])
 
 
@@ -334,12 +334,12 @@ def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
 def test_a_training_that_diverges_changes_nothing(name, tables):
     train, test = tables
     model = nnmf.fit(name, train, test, **SETTINGS[name])
-    before, config, error = arrays(model), model.config, model.rmse(test)
+    before, config, error = parameters(model), model.config, model.rmse(test)
     wild = Ratings.from_arrays(train.users.ids[train.user], train.items.ids[train.item], train.rating * 1e18)
     with pytest.raises(TrainingError, match="diverged in epoch 6: "):
         model.fit_more(wild, test)
     assert (model.config, model.rmse(test), len(model.history)) == (config, error, 5)
-    for key, array in arrays(model).items():
+    for key, array in parameters(model).items():
         assert np.array_equal(array, before[key])
     model.fit_more(train, test, n_epochs=1)
     assert np.isfinite(model.history[-1].valid_rmse)
@@ -438,12 +438,12 @@ def test_copies_and_pickles_answer_and_go_on_as_the_model(name, tables):
     model = nnmf.fit(name, train, test, **SETTINGS[name])
     copies = [copy.deepcopy(model), copy.copy(model), pickle.loads(pickle.dumps(model))]
     for other in copies:
-        assert_same(model, other)
+        assert_same_model(model, other)
         assert np.array_equal(other.recommend(train.users.ids[:3])[0], model.recommend(train.users.ids[:3])[0])
     model.fit_more(train, test, n_epochs=1)
     for other in copies:
         assert len(other.history) == 5
-        assert_same(other.fit_more(train, test, n_epochs=1), model)
+        assert_same_model(other.fit_more(train, test, n_epochs=1), model)
     assert repr(pickle.loads(pickle.dumps(type(model)("plain") if name in nnmf.networks.NETWORKS else type(model)())))
 
 

@@ -17,8 +17,8 @@ import nnmf
 from nnmf.commands._predict import main
 from nnmf.errors import DataError
 from nnmf.tables._pairs import PairReader
+from nnmf.testing import low_rank
 
-from .conftest import low_rank
 from .test_cli import run
 
 SETTINGS = {"n_factors": 4, "n_epochs": 3}

@@ -15,8 +15,8 @@ import nnmf
 from nnmf.commands._train import main as train_main
 from nnmf.errors import ConfigError, DataError
 from nnmf.storage import RunFolder
+from nnmf.testing import low_rank
 
-from .conftest import low_rank
 from .test_cli import file, run  # noqa: F401 # a fixture
 
 SETTINGS = {"n_factors": 3, "n_epochs": 4, "init_std": 0.1}

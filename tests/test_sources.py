@@ -29,8 +29,7 @@ from nnmf.datasets import (
 from nnmf.errors import ConfigError, DataError
 from nnmf.files import cache_dir
 from nnmf.tables import Ratings
-
-from .conftest import low_rank
+from nnmf.testing import low_rank
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,7 @@ from nnmf import SVD, FunkSVD, Ratings, SVDpp
 from nnmf.errors import ConfigError, TrainingError
 from nnmf.factorization._layout import grid
 from nnmf.kinds import FACTORIZATIONS, model_class
-
-from .conftest import low_rank
+from nnmf.testing import low_rank
 
 MODELS = pytest.mark.parametrize("model_class", [model_class(kind) for kind in FACTORIZATIONS], ids=FACTORIZATIONS)
 

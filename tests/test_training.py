@@ -11,9 +11,8 @@ from nnmf import DataIter, FunkSVD, NetworkModel, Ratings, TrainConfig, fit
 from nnmf.errors import ConfigError, DataError, TrainingError
 from nnmf.factorization._learner import FunkLearner
 from nnmf.models import Catalogue
+from nnmf.testing import low_rank
 from nnmf.training._progress import TrainingProgress, duration
-
-from .conftest import low_rank
 
 FAST = {"n_epochs": 4, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "ctx": "cpu"}
 

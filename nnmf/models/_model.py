@@ -60,8 +60,7 @@ class Model(Kind):
         callbacks : iterable of callable
             Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
         progress : Progress or bool, default=None
-            Told how the running epoch goes. None: in a notebook a bar, else nobody; True: a bar, or log lines where there is
-            no terminal; False: nobody.
+            Told how the running epoch goes. None: a bar in a notebook alone; True: a bar, or log lines; False: nobody.
 
         Returns
         -------
