@@ -19,7 +19,7 @@ from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
 from nnmf.networks import label_name, output_layer
 from nnmf.tables import Ratings
-from nnmf.training import Learner, Snapshot, Tick
+from nnmf.training import Learner, Snapshot, Tick, root_mean_square
 
 from ._iterator import DataIter
 from ._scorer import NetworkScorer
@@ -35,8 +35,9 @@ _MAX_ELEMENTS = 2**31 - 2
 _MANY_PARAMETERS, _FEW_PARAMETERS = 30_000, 1_000
 # Steps an epoch below which larger batches would learn too little.
 _FEWEST_STEPS = 50
-# Spread of ratings up to which the settings that suit 1 to 5 stars, whose spread is that, do.
-_WIDE_SPREAD, _SPREAD_OF_STARS = 5.0, 1.125
+# Root mean square of ratings, from zero, where a network begins: up to the one the default settings converge (from 15 on some
+# networks do not, were ML-100K's ratings multiplied or raised), and that of 1 to 5 stars.
+_LARGE_RATINGS, _STARS = 12.0, 3.7
 _quiet = logging.getLogger("nnmf.feedforward")
 _quiet.propagate = False
 
@@ -101,7 +102,7 @@ class NetworkLearner(Learner):
         ctx: Any,
         whole_batches: bool,
     ) -> None:
-        self.config, self.ctx, self._whole_batches = config, ctx, whole_batches
+        self.config, self.ctx, self._whole_batches, self._anew = config, ctx, whole_batches, start is None
         self.sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
         self.parameters: dict[str, Any] = {}
         self._momentum: dict[str, Any] = {}
@@ -200,7 +201,7 @@ class NetworkLearner(Learner):
             return n_rows
         n_elements = sum(array.size for array in self.parameters.values())
         larger = 2 ** int(math.log2(max(1, min(n_elements / _FEW_PARAMETERS, n_rows / _FEWEST_STEPS))))
-        if n_elements > _MANY_PARAMETERS * batch_size and larger >= 2 * batch_size:
+        if self._anew and n_elements > _MANY_PARAMETERS * batch_size and larger >= 2 * batch_size:
             logger.warning(
                 "Each step goes over all %s parameters for %d ratings; with batch_size=%d (--batch-size %d) an epoch takes a "
                 "fraction of the time, in fewer steps, which may want a higher learning_rate.",
@@ -212,12 +213,11 @@ class NetworkLearner(Learner):
         return batch_size
 
     def _advise(self, train: Ratings) -> str:
-        """What to do about ratings on a scale far wider than 1 to 5 stars; says so before training."""
-        spread = float(train.rating.std(dtype=np.float64))
-        if spread <= _WIDE_SPREAD:
+        """What to do about ratings far larger than 1 to 5 stars; says so before training."""
+        size = root_mean_square(train.rating)
+        if size <= _LARGE_RATINGS:
             return ""
-        divisor = round(spread / _SPREAD_OF_STARS)
-        advice = f"divide the ratings, which spread by {spread:.3g} about their mean, by {divisor}"
+        advice = f"divide the ratings, whose root mean square is {size:.3g}, by {round(size / _STARS)}"
         logger.warning(
             "Networks are tuned to ratings of 1 to 5 stars, and may diverge: %s (or take logarithms of counts), or lower "
             "learning_rate.",

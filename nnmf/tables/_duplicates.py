@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError, one_of
 
-if TYPE_CHECKING:
-    from ._ratings import Ratings
+from ._table import Table
 
+_Table = TypeVar("_Table", bound=Table)
 _WAYS = ("error", "last", "mean")
 
 
@@ -21,7 +21,7 @@ def check_way(how: str) -> None:
         raise ConfigError(one_of(how, _WAYS, "duplicates"))
 
 
-def without_duplicates(table: Ratings, how: str) -> Ratings:
+def without_duplicates(table: _Table, how: str) -> _Table:
     """The table with one rating of each (user, item) pair; see `nnmf.tables.Ratings.from_arrays`."""
     pair = table.user.astype(np.int64) * table.n_items + table.item
     pair.sort()  # in place: at 10 million ratings a copy is 80 MB

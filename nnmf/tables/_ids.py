@@ -12,14 +12,14 @@ import numpy.typing as npt
 from nnmf.errors import DataError
 
 from ._columns import as_array, as_ids, is_whole
+from ._dense import above, dense_span
 from ._texts import Texts, checked_texts, distinct_texts
 
 #: index that marks an id the map does not hold
 UNKNOWN = -1
 
-# A dense lookup table is used while it is at most this many times as long as the ids themselves (or small outright):
-# it turns a search of log2(n) steps an id into one memory read.
-_DENSE_FACTOR, _DENSE_MIN, _LOOK_UP_MIN = 8, 1 << 20, 1 << 23
+# Of a table for looking up, which is made once for many look-ups: worth more memory than one for numbering.
+_LOOK_UP_MIN = 1 << 23
 
 
 class IdMap:
@@ -89,11 +89,11 @@ class IdMap:
         values = as_ids(values, what)
         if values.dtype.kind != "i":
             return cls.number_texts(Texts.of(values, what))
-        span = _dense_span(values)
+        span = dense_span(values)
         if span is not None:
             low, high = span
             present = np.zeros(high - low + 1, bool)
-            offset = _above(values, low, high) if low else values
+            offset = above(values, low, high) if low else values
             present[offset] = True
             index = (np.cumsum(present, dtype=np.int32) - np.int32(1))[offset]
             return cls.of_distinct(np.flatnonzero(present) + low), index
@@ -221,7 +221,7 @@ class IdMap:
         """(index by id - low with one guard cell at the end, low), where that is small enough."""
         assert isinstance(self._ids, np.ndarray)
         # Made once for many look-ups, so worth more memory than a table for numbering.
-        span = _dense_span(self._ids, least=_LOOK_UP_MIN)
+        span = dense_span(self._ids, least=_LOOK_UP_MIN)
         if span is None:
             return None
         low, high = span
@@ -269,7 +269,7 @@ class IdMap:
             high = low + len(table) - 2
             inside = (wanted >= low) & (wanted <= high)
             # An id outside the table reads the guard cell at its end.
-            found: np.ndarray = table[np.where(inside, _above(wanted, low, high), len(table) - 1)]
+            found: np.ndarray = table[np.where(inside, above(wanted, low, high), len(table) - 1)]
             return found
         place = np.searchsorted(known, wanted, sorter=self._order)
         place = np.minimum(place, len(known) - 1)
@@ -317,16 +317,3 @@ class IdMap:
         if isinstance(self._ids, Texts) and isinstance(new, Texts) and len(self):
             return IdMap.of_distinct(self._ids.joined(new))
         return IdMap.of_distinct(np.concatenate([self._ids, new]) if len(self) else new)
-
-
-def _dense_span(ids: np.ndarray, least: int = _DENSE_MIN) -> tuple[int, int] | None:
-    """Lowest and highest id where a table over their range is small enough to be worth it."""
-    if ids.dtype.kind != "i" or len(ids) == 0:
-        return None
-    low, high = int(ids.min()), int(ids.max())
-    return (low, high) if high - low < max(least, _DENSE_FACTOR * len(ids)) else None
-
-
-def _above(ids: np.ndarray, low: int, high: int) -> np.ndarray:
-    """``ids - low``, right for ids from low to high: in 64 bits where the ids' own type may not hold it."""
-    return np.subtract(ids, low, dtype=ids.dtype if high - low < 2**31 and abs(low) < 2**31 else np.int64)

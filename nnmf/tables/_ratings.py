@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,81 +14,18 @@ from nnmf.errors import ConfigError, DataError
 
 from ._building import arrays_of_frame, columns_of_arrays
 from ._cache import Columns
-from ._checks import checked_columns, checked_scale
 from ._duplicates import check_way, without_duplicates
-from ._ids import UNKNOWN, IdMap
 from ._readers import read_columns
 from ._relation import read_query
 from ._splits import first_of, n_of_train, share_of_each, shuffled
-
-_OWN_SCALE = (np.nan, np.nan)
-_MOST_RATINGS = 2**31 - 1
-_COLUMNS = ("user", "item", "rating", "timestamp", "strangers")
+from ._table import OWN_SCALE, Table
 
 
-@dataclass(frozen=True, eq=False)
-class Ratings:
-    """Immutable table of ratings, addressed by index.
+class Ratings(Table):
+    """Immutable table of ratings, addressed by index; its columns are described at `Table`.
 
-    Attributes
-    ----------
-    user, item : int32 arrays of shape (n_ratings,)
-        Indices into `users` and `items`; -1 marks an id unknown to the table whose id maps these are (see ``like`` of the
-        constructors).
-    rating : float32 array of shape (n_ratings,)
-    users, items : IdMap
-    timestamp : int64 array of shape (n_ratings,), or None
-        In seconds.
-    name : str
-        What reports call the table.
-    scale : tuple of float
-        Lowest and highest rating there can be; default: the lowest and highest in the table.
-    strangers : int32 array of shape (n_ratings,), or None
-        Numbers that tell the unknown users apart, -1 where the user is known; None where none is unknown.
-
-    Raises
-    ------
-    DataError
-        Columns that do not fit together, an index that is none of the maps', a rating that is no finite number.
-    ConfigError
-        A scale whose first bound is not the lower one, or that is no pair of finite numbers.
+    Build one with `from_file`, `from_sql`, `from_frame` or `from_arrays`.
     """
-
-    user: np.ndarray
-    item: np.ndarray
-    rating: np.ndarray
-    users: IdMap
-    items: IdMap
-    timestamp: np.ndarray | None = None
-    name: str = "table"
-    scale: tuple[float, float] = field(default=_OWN_SCALE)
-    strangers: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if len(self) > _MOST_RATINGS:
-            raise DataError(
-                f"{self.name}: {len(self)} ratings are more than the {_MOST_RATINGS} that a table can hold; take a sample."
-            )
-        for name, column in checked_columns(self).items():
-            object.__setattr__(self, name, column)
-        if self.scale is _OWN_SCALE:
-            scale = (float(self.rating.min()), float(self.rating.max())) if len(self) else (0.0, 0.0)
-            object.__setattr__(self, "scale", scale)
-        else:
-            object.__setattr__(self, "scale", checked_scale(self.scale))
-        self._freeze()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._freeze()  # a copy's and an unpickled table's arrays are writeable
-
-    def _freeze(self) -> None:
-        for name in _COLUMNS:
-            column = getattr(self, name)
-            if column is not None:
-                view = column.view()  # the caller's own array stays as it is
-                view.flags.writeable = False
-                object.__setattr__(self, name, view)
 
     # -- building ----------------------------------------------------------------------------------------------------
     @classmethod
@@ -226,90 +160,10 @@ class Ratings:
         scale: tuple[float, float] | None,
     ) -> Ratings:
         table = cls(
-            found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, scale or _OWN_SCALE
+            found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, scale or OWN_SCALE
         )
         table = without_duplicates(table, duplicates)
         return table if like is None else table.mapped(like)
-
-    # -- sizes -------------------------------------------------------------------------------------------------------
-    def __len__(self) -> int:
-        return len(self.rating)
-
-    def __repr__(self) -> str:
-        return f"Ratings({self.name}: {self.n_users} users, {self.n_items} items, {len(self)} ratings)"
-
-    @property
-    def n_users(self) -> int:
-        """Users in the id map."""
-        return len(self.users)
-
-    @property
-    def n_items(self) -> int:
-        """Items in the id map."""
-        return len(self.items)
-
-    @property
-    def n_ratings(self) -> int:
-        """The same as ``len(ratings)``."""
-        return len(self)
-
-    @property
-    def known(self) -> np.ndarray:
-        """Boolean array (n_ratings,): neither the user nor the item is unknown."""
-        return (self.user != UNKNOWN) & (self.item != UNKNOWN)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the ratings and their ids, by which a table is known again."""
-        digest = hashlib.sha256()
-        ids = (array for known in (self.users, self.items) for array in known.to_arrays().values())
-        for column in (self.user, self.item, self.rating, *ids):
-            digest.update(np.ascontiguousarray(column).data)
-        return digest.hexdigest()
-
-    # -- selecting ---------------------------------------------------------------------------------------------------
-    def take(self, rows: np.ndarray) -> Ratings:
-        """The rows at the given positions (or of the given mask), with the same id maps."""
-        columns: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
-        taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
-        return replace(self, **taken)
-
-    def mapped(self, like: Ratings) -> Ratings:
-        """This table under the id maps and scale of another; ids the other lacks are marked -1."""
-        return self.under(like.users, like.items, like.scale)
-
-    def under(self, users: IdMap, items: IdMap, scale: tuple[float, float]) -> Ratings:
-        """This table under other id maps and another scale; ids the maps lack are marked -1."""
-        columns = {}
-        for side, ids, known in (("user", self.users, users), ("item", self.items, items)):
-            # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
-            table = np.append(known.index_of(ids), np.int32(UNKNOWN))
-            columns[side] = table[getattr(self, side)]
-        strangers = self._strangers(columns["user"])
-        return replace(self, **columns, users=users, items=items, scale=scale, strangers=strangers)
-
-    def _strangers(self, user: np.ndarray) -> np.ndarray | None:
-        """What tells those apart whom other id maps, by which they are ``user``, do not know."""
-        unknown = user == UNKNOWN
-        if not unknown.any():
-            return None
-        # Those who are known here by their index, those who were unknown before by their number behind all indices.
-        before = np.zeros(len(user), np.int32) if self.strangers is None else self.strangers
-        numbers = np.where(self.user == UNKNOWN, np.int32(self.n_users) + before, self.user)
-        return np.where(unknown, numbers, np.int32(UNKNOWN))
-
-    def compact(self) -> Ratings:
-        """This table with id maps of just the users and items that have a rating in it."""
-        columns: dict[str, Any] = {}
-        for side, ids in (("user", self.users), ("item", self.items)):
-            index = getattr(self, side)
-            self._require_known(index)
-            columns[side + "s"], columns[side] = ids.used(index)
-        return replace(self, **columns)
-
-    def _require_known(self, *indices: np.ndarray) -> None:
-        if any((index == UNKNOWN).any() for index in indices):
-            raise DataError(f"{self.name}: holds ratings of unknown users or items; drop them with take(known) first.")
 
     # -- splitting ---------------------------------------------------------------------------------------------------
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
@@ -353,7 +207,7 @@ class Ratings:
         """``n_folds`` pairs (train, test) whose test tables part the ratings at random: each is tested on once."""
         if not 2 <= n_folds <= len(self):
             raise ConfigError(f"n_folds: got {n_folds}; give a number from 2 to the table's {len(self)} ratings.")
-        self._require_known(self.user, self.item)
+        self.require_known(self.user, self.item)
         order = shuffled(len(self), seed)
         for rows in np.array_split(order, n_folds):
             in_train = np.ones(len(self), bool)
@@ -361,7 +215,7 @@ class Ratings:
             yield self._parted(in_train)
 
     def _n_train(self, fraction: float) -> int:
-        self._require_known(self.user, self.item)
+        self.require_known(self.user, self.item)
         return n_of_train(fraction, len(self))
 
     def _parted(self, in_train: np.ndarray) -> tuple[Ratings, Ratings]:

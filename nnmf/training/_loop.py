@@ -85,7 +85,7 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
     """
     last = course.config.n_epochs
     assert last is not None
-    limit = _EXPLODED * max(1.0, math.sqrt(float(np.dot(train.rating, train.rating)) / len(train)))
+    limit = _EXPLODED * max(1.0, root_mean_square(train.rating))
     speed = _Speed()
     try:
         learner.begin(train)
@@ -105,19 +105,25 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
             course.progress.end()
 
 
+def root_mean_square(rating: np.ndarray) -> float:
+    """Size of ratings, from zero: what predicting zero would have for RMSE."""
+    # Summed in float64, whose range the squares of float32 do not leave, without a copy of the column in it.
+    return math.sqrt(float(np.einsum("i,i->", rating, rating, dtype=np.float64)) / len(rating))
+
+
 class _Speed:
     """Ratings a second since the first look at a training."""
 
     def __init__(self) -> None:
         self._first: tuple[int, float] | None = None
 
-    def since(self, done: int, now: float, start: float) -> float:
-        """The speed when ``done`` ratings of all epochs are done; at the first look that since ``start``."""
-        if self._first is None:
+    def since(self, done: int, of_epoch: int, now: float, start: float) -> float:
+        """The speed when ``done`` ratings of all epochs are done; at the first look that of the epoch since its start."""
+        if self._first is None or done <= self._first[0]:  # nothing was trained on since
             self._first = done, now
-            return done / max(now - start, _INSTANT)
+            return of_epoch / max(now - start, _INSTANT)
         first_done, first_now = self._first
-        return max(done - first_done, 1) / max(now - first_now, _INSTANT)
+        return (done - first_done) / max(now - first_now, _INSTANT)
 
 
 class _Epoch:
@@ -144,7 +150,7 @@ class _Epoch:
         now = self.check(rmse())
         if self.course.progress:
             total = (self.number - self.course.first) * self.learner.n_streamed + done
-            speed = self.speed.since(total, time.perf_counter(), self.start)
+            speed = self.speed.since(total, done, time.perf_counter(), self.start)
             self.course.progress.tick(self.number, done, now, speed)
 
     def check(self, rmse: float) -> float:

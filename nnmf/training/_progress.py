@@ -85,16 +85,18 @@ class TrainingProgress:
     def begin(self, n_epochs: int, n_ratings: int, done: int) -> None:
         """Training of ``n_epochs`` epochs over ``n_ratings`` ratings begins, ``done`` epochs of them already behind it."""
         self.n_epochs, self.n_ratings, self.first = n_epochs, n_ratings, done + 1
-        self._looks, self._logged = 0, time.perf_counter()
+        self._looks, self._seen, self._logged = 0, (0, 0), time.perf_counter()
 
     def tick(self, epoch: int, done: int, rmse: float, samples_per_second: float) -> None:
         """``done`` ratings of an epoch were trained on, with the given RMSE so far.
 
-        From the second call on the speed is that of training alone, so that the time it leaves can be told.
+        From the second look on the speed is that of training alone, so that the time it leaves can be told.
         """
         left = ((self.n_epochs - epoch + 1) * self.n_ratings - done) / samples_per_second
-        self._looks += 1
-        if self._looks == 2 and left > _LONG_RUN_SECONDS:
+        first_of_two = self._looks == 1
+        if (epoch, done) != self._seen:  # an epoch's last look may be all that there was of it
+            self._looks, self._seen = self._looks + 1, (epoch, done)
+        if first_of_two and self._looks == 2 and left > _LONG_RUN_SECONDS:
             self.clear()
             logger.info(
                 "Expected time: %s for %d epoch%s of %s ratings at %s samples/s.",
