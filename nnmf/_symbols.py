@@ -34,7 +34,14 @@ def check_symbol(symbol: Symbol, name: str) -> None:
             f"network: {name!r} must have the variables 'user' and 'item' and one output; it has the arguments "
             f"{symbol.list_arguments()} and outputs {symbol.list_outputs()}."
         )
-    label_name(symbol, name)
+    names = symbol.list_arguments()
+    if twice := sorted({argument for argument in names if names.count(argument) > 1}):
+        raise ConfigError(
+            f"network: {name!r} makes a Variable {twice[0]!r} more than once; make it once and use it in each place."
+        )
+    label = label_name(symbol, name)
+    if label in symbol.get_children()[0].list_arguments():
+        raise ConfigError(f"network: {name!r} predicts from its label, {label!r}; let the output layer alone take it.")
 
 
 def label_name(symbol: Symbol, name: str | None = None) -> str:

@@ -215,7 +215,8 @@ def name_of(network: str | Network) -> str:
     """A network's name: its own, or its function's ``module:function``."""
     if isinstance(network, str):
         return network
-    return f"{network.__module__}:{getattr(network, '__qualname__', type(network).__qualname__)}"
+    of = network if hasattr(network, "__qualname__") else type(network)
+    return f"{of.__module__}:{of.__qualname__}"
 
 
 def network_settings(function: Network) -> dict[str, Any]:
@@ -248,7 +249,8 @@ def build_network(name: str | Network, n_users: int, n_items: int, **settings: A
             raise ConfigError(f"{setting}: network {name!r} has no such setting; it has {sorted(known)}.")
     mx = _mxnet.load()
     try:
-        symbol = function(n_users, n_items, **settings)
+        with mx.name.NameManager():  # layers without a name are numbered from 0 at each build
+            symbol = function(n_users, n_items, **settings)
     except NnmfError:
         raise
     except Exception as error:

@@ -3,12 +3,13 @@
 import gc
 import logging
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import nnmf
-from nnmf.errors import DataError
+from nnmf.errors import DataError, TrainingError
 from nnmf.kinds import FACTORIZATIONS
 from nnmf.models import Catalogue
 from nnmf.networks import NETWORKS
@@ -153,3 +154,29 @@ def test_indices_that_are_none(name, columns):
     model = nnmf.fit(name, low_rank(), **SETTINGS[name])
     with pytest.raises(DataError):
         model.predict_index(*map(np.asarray, columns))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_steps_of_a_training_are_judged_too(name, tmp_path):
+    """One step an epoch: its RMSE is that of the parameters before the step, and tells nothing of what it made of them."""
+    train, _ = low_rank(noise=0.2).split(0.8)
+    settings = {key: value for key, value in SETTINGS[name].items() if key != "batch_size"}
+    few = train.take(np.arange(3)).compact()
+    with pytest.raises(TrainingError, match="diverged in epoch 1"):
+        nnmf.fit(name, few, **{**settings, "n_epochs": 1, "learning_rate": 1e30})
+    model = nnmf.fit(name, train, **SETTINGS[name])
+    before = model.rmse(train, clip=False)
+    model.config = replace(model.config, learning_rate=1e30)
+    with pytest.raises(TrainingError):
+        model.fit_more(few, n_epochs=1)
+    assert model.rmse(train, clip=False) == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_never_trained_is_nobody_s_neighbour(name):
+    whole = low_rank(noise=0.1)
+    model = nnmf.fit(name, whole.take((whole.user >= 10) & (whole.item >= 8)), **SETTINGS[name])
+    items, _ = model.similar_items(whole.items.ids[20], 40)
+    users, _ = model.similar_users(whole.users.ids[30], 60)
+    assert not set(items.tolist()) & set(whole.items.ids[:8].tolist())
+    assert not set(users.tolist()) & set(whole.users.ids[:10].tolist())

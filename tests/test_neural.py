@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -368,7 +369,8 @@ def test_batches_small_against_the_parameters_are_said(caplog):
     settings = {"n_epochs": 1, "n_factors": 512, "ctx": "cpu"}
     few = wide.take(np.arange(len(wide)) < 640).compact()
     nnmf.fit("plain", few, **settings)
-    assert not caplog.messages  # larger batches would be too few steps
+    assert "batch" not in caplog.text  # larger batches would be too few steps
+    caplog.clear()
     learner = NetworkModel("plain", **settings).learner(nnmf.models.Catalogue.of(wide), None)
     learner.begin(wide)
     assert caplog.messages == [
@@ -393,7 +395,8 @@ def test_large_ratings_are_said_and_told_of_when_they_diverge(tables, caplog):
     caplog.clear()
     advised = Ratings.from_arrays(percent.user, percent.item, percent.rating / 14)
     assert nnmf.fit("one_layer_mlp", advised, ctx="cpu").history[-1].train_rmse < 1.3
-    nnmf.fit("svd", percent, n_epochs=1)  # which measures its steps in the ratings' spread
+    caplog.clear()
+    nnmf.fit("svd", percent, n_epochs=3)  # which measures its steps in the ratings' spread
     assert not caplog.messages
 
 
@@ -415,6 +418,7 @@ def test_a_model_of_a_gpu_is_used_where_there_is_none(tables, tmp_path, caplog, 
     model = nnmf.fit("plain", train, **FAST)
     model.save(tmp_path / "model")
     on_another_device(tmp_path / "model", "gpu(7)")
+    caplog.clear()
     loaded = nnmf.load(tmp_path / "model")
     (warning,) = caplog.messages
     assert warning.startswith("ctx: gpu(7) cannot be used: ")
@@ -510,3 +514,58 @@ def test_training_in_a_process_of_its_own(tables):
     expected = nnmf.fit("plain", train, test, **FAST).history[-1].valid_rmse
     with multiprocessing.get_context("fork").Pool(1) as pool:
         assert pool.apply_async(nnmf.fit, ("plain", train, test), FAST).get(60).history[-1].valid_rmse == expected
+
+
+# -- networks of one's own that are not what they seem -----------------------------------------------------------------------
+def unnamed_layers(n_users, n_items, n_factors=3):
+
+    sides = [
+        mx.sym.Embedding(mx.sym.Variable(s), input_dim=n, output_dim=n_factors)
+        for s, n in (("user", n_users), ("item", n_items))
+    ]
+    hidden = mx.sym.FullyConnected(mx.sym.Concat(*sides, dim=1), num_hidden=4)
+    return mx.sym.LinearRegressionOutput(mx.sym.FullyConnected(hidden, num_hidden=1), mx.sym.Variable("rating"))
+
+
+def test_layers_without_a_name_grow_with_new_users(tables, tmp_path):
+    train, _ = tables
+    old = train.take(train.user < 40).compact()
+    model = nnmf.fit(unnamed_layers, old, **FAST)
+    model.save(tmp_path / "model")
+    model.fit_more(train, n_epochs=1)
+    loaded = nnmf.load(tmp_path / "model", network=unnamed_layers).fit_more(train, n_epochs=1)
+    ids = train.users.ids[train.user], train.items.ids[train.item]
+    assert np.array_equal(model.predict(*ids), loaded.predict(*ids))
+    with pytest.raises(ConfigError, match="give the function that the model was made with"):
+        nnmf.load(tmp_path / "model", network=plain_net).fit_more(train, n_epochs=1)
+
+
+def test_networks_that_would_fail_within_mxnet_are_refused_before(tables):
+
+    def twice(n_users, n_items):
+        user, item = (
+            mx.sym.Embedding(mx.sym.Variable(s), input_dim=n, output_dim=2)
+            for s, n in (("user", n_users), ("item", n_items))
+        )
+        bias = mx.sym.Embedding(mx.sym.Variable("item"), input_dim=n_items, output_dim=2)
+        return mx.sym.LinearRegressionOutput(mx.sym.sum(user * item + bias, axis=1), mx.sym.Variable("rating"))
+
+    def peeks(n_users, n_items):
+        user, item = (
+            mx.sym.Embedding(mx.sym.Variable(s), input_dim=n, output_dim=2)
+            for s, n in (("user", n_users), ("item", n_items))
+        )
+        label = mx.sym.Variable("rating")
+        return mx.sym.LinearRegressionOutput(mx.sym.sum(user * item, axis=1) + label * 0.1, label)
+
+    def five(n_users, n_items):
+        return plain_net(5, n_items, 2)
+
+    for network, message in (
+        (twice, "makes a Variable 'item' more than once"),
+        (peeks, "predicts from its label, 'rating'"),
+        (five, "its table of users has 5 rows where there are 60 users"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            nnmf.fit(network, tables[0], n_epochs=1, ctx="cpu")
+    assert len(nnmf.fit(partial(plain_net, n_factors=2), tables[0], n_epochs=1, ctx="cpu").history) == 1

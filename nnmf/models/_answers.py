@@ -145,7 +145,9 @@ class Answers:
     def neighbours(self, side: str, row: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Rows (n,) and cosines (n,) of those whose vectors point most nearly the way this one's does."""
         index, vectors = self._neighbourhoods[side]
-        found, cosine = index.top(vectors[[row]], n, excluded=[row])
+        untrained = self.catalogue.untrained(side)  # whose vectors are as they were drawn
+        excluded = np.array([row]) if untrained is None else np.append(np.flatnonzero(untrained), row)
+        found, cosine = index.top(vectors[[row]], n, excluded=excluded)
         return found[0], cosine[0]
 
     @cached_property
@@ -164,7 +166,10 @@ class _Neighbourhoods(dict[str, tuple[ItemIndex, np.ndarray]]):
         tables, catalogue = self._answers.scorer.vectors(), self._answers.catalogue
         vectors = tables.get(f"{side}_vectors", tables.get(f"{side}_factors"))
         if vectors is None:
-            raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors to compare.")
+            raise DataError(
+                f"this network has no node named {side}_tower whose product with the other side's is its prediction, so its "
+                f"{side}s have no vectors to compare."
+            )
         order = (catalogue.users if side == "user" else catalogue.items).rank()
         self[side] = ItemIndex(vectors, item_order=order, cosine=True), vectors
         return self[side]

@@ -51,7 +51,7 @@ def pairs_of(
     # Where not one of many pairs holds an id that is known, the predictions are all one mean.
     if len(user) >= _MANY and (user == UNKNOWN).all() and (item == UNKNOWN).all():
         logger.warning(
-            "Not one user or item of the %s pairs is known to the model, so the mean rating answers for all; "
+            "Not one user or item of %s pairs is known to the model, so the mean rating answers for all of them; "
             "are the columns the other way round?",
             f"{len(user):,}",
         )
@@ -95,7 +95,10 @@ def frame(answers: Answers, side: str) -> pandas.DataFrame:
         raise DataError("frames need pandas: pip install pandas; to_numpy needs nothing.") from None
     vectors = answers.scorer.vectors()
     if f"{side}_factors" not in vectors:
-        raise DataError(f"this network has no node named {side}_tower, so its {side}s have no vectors.")
+        raise DataError(
+            f"this network has no node named {side}_tower whose product with the other side's is its prediction, so its {side}s "
+            "have no vectors."
+        )
     ids = (answers.catalogue.users if side == "user" else answers.catalogue.items).ids
     table = vectors[f"{side}_factors"]
     found = pandas.DataFrame(

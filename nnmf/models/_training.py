@@ -22,6 +22,7 @@ from nnmf.training import (
     Keeper,
     Learner,
     Progress,
+    Sample,
     Scorer,
     Snapshot,
     chosen_progress,
@@ -155,8 +156,8 @@ def _run(
             model.config = config_was
         raise
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
-    if table is not None:
-        _warn_of_the_mean(catalogue, table, history[model.best_epoch - 1].valid_rmse)
+    if not catalogue.negatives:
+        _warn_of_the_mean(catalogue, train, table, model)
 
 
 def _learned(catalogue: Catalogue, history: list[EpochResult], kept: Snapshot | None, compared_from: int) -> Learned:
@@ -169,13 +170,19 @@ def _lowest(history: list[EpochResult]) -> float:
     return min((past.valid_rmse for past in history if past.valid_rmse is not None), default=math.inf)
 
 
-def _warn_of_the_mean(catalogue: Catalogue, valid: Ratings, found: float | None) -> None:
-    """Say so where a model predicts no better than one number does."""
-    mean = rmse(valid.rating, np.full(len(valid), catalogue.base))
-    if found is not None and found >= mean and not catalogue.negatives:
+def _warn_of_the_mean(catalogue: Catalogue, train: Ratings, valid: Ratings | None, model: Kind) -> None:
+    """Say so where a model predicts no better than one number does: of the validation ratings, else of those it was trained on."""
+    if valid is not None:
+        name, found = "validation", model.history[model.best_epoch - 1].valid_rmse
+        mean = rmse(valid.rating, np.full(len(valid), catalogue.base))
+    else:
+        sample = Sample(train)
+        name, found, mean = "training", sample.rmse(model.scorer), sample.spread()
+    if found is not None and found >= mean > 0:
         logger.warning(
-            "The validation RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f; "
+            "The %s RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f; "
             "try other settings, more epochs or another model.",
+            name,
             found,
             mean,
         )

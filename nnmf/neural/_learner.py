@@ -17,7 +17,7 @@ from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import label_name, output_layer
+from nnmf.networks import label_name, n_rows, output_layer
 from nnmf.tables import Ratings
 from nnmf.training import Learner, Snapshot, Tick, root_mean_square
 
@@ -118,6 +118,11 @@ class NetworkLearner(Learner):
             return
         self.symbol = build(*self.sizes.values())
         self.parameters = self._initial_values(config.seed + start.epoch)
+        if self.parameters.keys() != start.scorer.parameters.keys():
+            raise ConfigError(
+                f"network: its parameters are {sorted(self.parameters)}, the model's are {sorted(start.scorer.parameters)}; give "
+                "the function that the model was made with."
+            )
         self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, ctx) for name in momentum}
         for new, old in ((self.parameters, start.scorer.parameters), (self._momentum, momentum)):
             for name, array in old.items():
@@ -135,6 +140,13 @@ class NetworkLearner(Learner):
         inputs = ("user", "item", label_name(self.symbol))
         with in_one_sentence(ConfigError, f"network: the shapes of {self.symbol.name!r} do not fit together"):
             shapes, _, aux_shapes = self.symbol.infer_shape(**dict.fromkeys(inputs, (1,)))
+        for side, n in self.sizes.items():
+            if (
+                rows := n_rows(self.symbol, side)
+            ) is not None and rows < n:  # MXNet answers for an index beyond by another row
+                raise ConfigError(
+                    f"network: its table of {side}s has {rows} rows where there are {n} {side}s; take its size from n_{side}s."
+                )
         attributes = self.symbol.attr_dict()
         named = [*zip(self.symbol.list_arguments(), shapes, strict=True)]
         named += zip(self.symbol.list_auxiliary_states(), aux_shapes, strict=True)

@@ -23,6 +23,8 @@ from ._protocols import Learner, Scorer
 
 # An RMSE this many times what predicting zero would give is no transient any more.
 _EXPLODED = 100
+# Ratings that the parameters an epoch leaves are judged by.
+_SAMPLE = 4096
 # Two looks may fall within one tick of the clock.
 _INSTANT = 1e-9
 
@@ -86,13 +88,13 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
     last = course.config.n_epochs
     assert last is not None
     limit = _EXPLODED * max(1.0, root_mean_square(train.rating))
-    speed = _Speed()
+    speed, sample = _Speed(), Sample(train)
     try:
         learner.begin(train)
         if course.progress:
             course.progress.begin(last, learner.n_streamed, course.first - 1)
         for number in range(course.first, last + 1):
-            result = _Epoch(learner, number, limit, course, speed).run()
+            result = _Epoch(learner, number, limit, course, speed, sample).run()
             # An epoch is in the history, and saved by a callback, or it is not: Ctrl-C waits for that moment.
             with uninterrupted():
                 course.keeper.offer(result, learner)
@@ -109,6 +111,29 @@ def root_mean_square(rating: np.ndarray) -> float:
     """Size of ratings, from zero: what predicting zero would have for RMSE."""
     # Summed in float64, whose range the squares of float32 do not leave, without a copy of the column in it.
     return math.sqrt(float(np.einsum("i,i->", rating, rating, dtype=np.float64)) / len(rating))
+
+
+class Sample:
+    """Some of a table's ratings, evenly spread, on which a scorer is quickly judged.
+
+    Parameters
+    ----------
+    ratings : Ratings
+        Every user and item known.
+    """
+
+    def __init__(self, ratings: Ratings) -> None:
+        rows = np.unique(np.linspace(0, len(ratings) - 1, min(len(ratings), _SAMPLE)).astype(np.int64))
+        self.user, self.item, self.rating = ratings.user[rows], ratings.item[rows], ratings.rating[rows]
+
+    def rmse(self, scorer: Scorer) -> float:
+        """RMSE of the unclipped predictions; NaN where one is no number."""
+        error = scorer.predict(self.user, self.item).astype(np.float64) - self.rating
+        return math.sqrt(float(np.mean(error * error)))
+
+    def spread(self) -> float:
+        """What answering the mean of these ratings to all of them would have for RMSE."""
+        return float(self.rating.std(dtype=np.float64))
 
 
 class _Speed:
@@ -129,8 +154,11 @@ class _Speed:
 class _Epoch:
     """One epoch of training and validation."""
 
-    def __init__(self, learner: Learner, number: int, limit: float, course: Course, speed: _Speed) -> None:
-        self.learner, self.number, self.limit, self.course, self.speed = learner, number, limit, course, speed
+    def __init__(
+        self, learner: Learner, number: int, limit: float, course: Course, speed: _Speed, sample: Sample
+    ) -> None:
+        self.learner, self.number, self.limit, self.course = learner, number, limit, course
+        self.speed, self.sample = speed, sample
         self.start = time.perf_counter()
 
     def run(self) -> EpochResult:
@@ -140,6 +168,8 @@ class _Epoch:
         train_rmse = learner.epoch(self.number, learning_rate, self.tick)
         samples_per_second = learner.n_streamed / (time.perf_counter() - self.start)
         self.tick(learner.n_streamed, lambda: train_rmse)
+        # The epoch's own figure is of the parameters before each step: what the last steps made of them shows here alone.
+        self.check(self.sample.rmse(learner.scorer()))
         valid_rmse = None if course.judge is None else self.check(course.judge(learner.scorer()))
         test_rmse = None if course.watch is None else course.watch(learner.scorer())
         seconds = time.perf_counter() - self.start
