@@ -2,7 +2,8 @@
 
     python scripts/benchmark.py [--runs 5] [--implicit-python PYTHON] [--readme README.md]
 
-Lists are `nnmf.ranking.top_n`'s and implicit's `recommend`'s on the same factors, in alternating runs. PYTHON is an interpreter that has implicit (default: this one). Each run is a process of its own, so that its peak of memory
+Lists are those of the public calls, `Model.recommend` of a loaded model and implicit's `recommend`, on the same factors and biases, in
+alternating runs. PYTHON is an interpreter that has implicit (default: this one). Each run is a process of its own, so that its peak of memory
 is its own; what is timed is the second call, after a small one that compiles and starts threads. implicit runs with
 OPENBLAS_NUM_THREADS=1, as it asks for; it is slower without.
 """
@@ -24,34 +25,39 @@ from compare_networks import put_between
 MAKE = """
 import sys
 import numpy as np
-from nnmf.ranking import UserItems
-folder, (n_users, n_items, n_factors, n_seen) = sys.argv[1], map(int, sys.argv[2:])
+from nnmf import SVD, Ratings
+folder, (n_users, n_items, n_factors, n_ratings) = sys.argv[1], map(int, sys.argv[2:])
 rng = np.random.default_rng(0)
-for name, n_rows in (("user", n_users), ("item", n_items)):
-    np.save(f"{folder}/{name}_factors.npy", rng.standard_normal((n_rows, n_factors), dtype=np.float32))
-seen = UserItems.of(*(rng.integers(0, size, n_seen, dtype=np.int32) for size in (n_users, n_items)), n_users)
-np.save(folder + "/indptr.npy", seen.indptr)
-np.save(folder + "/item.npy", seen.item)
+pair = np.unique(rng.integers(0, n_users * n_items, n_ratings))
+table = Ratings.from_arrays(pair // n_items, pair % n_items, rng.integers(1, 6, len(pair)))
+# Factors as they are drawn, of the size of biases: lists that differ from user to user.
+model = SVD(n_factors=n_factors, n_epochs=1, init_std=0.3, learning_rate=1e-6).fit(table)
+model.save(folder + "/model")
+for side in ("user", "item"):
+    np.save(f"{folder}/{side}_factors.npy", model.scorer.towers(side))
+np.save(folder + "/indptr.npy", model.seen.indptr)
+np.save(folder + "/item.npy", model.seen.item)
 """
 LOAD = """
 import json, resource, sys, time
 import numpy as np
 folder, n, with_seen = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "seen"
-user_factors, item_factors = np.load(folder + "/user_factors.npy"), np.load(folder + "/item_factors.npy")
-indptr, item = np.load(folder + "/indptr.npy"), np.load(folder + "/item.npy")
-users = np.arange(len(user_factors))
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 """
 OURS = """
-from nnmf.ranking import UserItems, top_n
-seen = UserItems(indptr, item) if with_seen else None
+import nnmf
+model = nnmf.load(folder + "/model")
+users = model.users.ids
 def lists(users):
-    return top_n(user_factors, item_factors, n, users=users, seen=seen)[0]
+    return model.recommend(users, n, exclude_seen=with_seen)[0]
 """
 THEIRS = """
 from scipy.sparse import csr_matrix
 from implicit.cpu.als import AlternatingLeastSquares
+user_factors, item_factors = np.load(folder + "/user_factors.npy"), np.load(folder + "/item_factors.npy")
+indptr, item = np.load(folder + "/indptr.npy"), np.load(folder + "/item.npy")
+users = np.arange(len(user_factors))
 model = AlternatingLeastSquares(factors=user_factors.shape[1])
 model.user_factors, model.item_factors = user_factors, item_factors
 shape = len(user_factors), len(item_factors)
@@ -59,17 +65,6 @@ seen = csr_matrix((np.ones(len(item), np.float32), item, indptr), shape=shape) i
 def lists(users):
     rows = None if seen is None else seen if len(users) == len(user_factors) else seen[users]
     return model.recommend(users, rows, N=n, filter_already_liked_items=with_seen)[0]
-"""
-SAVE = """
-import sys
-import numpy as np
-from nnmf import SVD
-from nnmf import Ratings
-folder, (n_users, n_items, n_factors, n_ratings) = sys.argv[1], map(int, sys.argv[2:])
-rng = np.random.default_rng(0)
-pair = np.unique(rng.integers(0, n_users * n_items, n_ratings))
-table = Ratings.from_arrays(pair // n_items, pair % n_items, rng.integers(1, 6, len(pair)))
-SVD(n_factors=n_factors, n_epochs=1).fit(table).save(folder + "/model")
 """
 USE = """
 import json, sys, time
@@ -83,12 +78,18 @@ rng = np.random.default_rng(1)
 users, items = (rng.choice(ids.ids, n_pairs) for ids in (model.users, model.items))
 user, item = model.users.index(users), model.items.index(items)
 model.predict(users[:10], items[:10])
+model.recommend(users[0])
+single = []
+for user_id in users[1:50].tolist():
+    start = time.perf_counter()
+    model.recommend(user_id)
+    single.append(1000 * (time.perf_counter() - start))
 speeds = []
 for predict, columns in ((model.predict, (users, items)), (model.predict_index, (user, item))):
     start = time.perf_counter()
     predict(*columns)
     speeds.append(n_pairs / (time.perf_counter() - start) / 1e6)
-print(json.dumps({"load": load, "predict": speeds[0], "predict_index": speeds[1]}))
+print(json.dumps({"load": load, "predict": speeds[0], "predict_index": speeds[1], "one": float(np.median(single))}))
 """
 TIME = """
 lists(users[:100])
@@ -100,9 +101,8 @@ print(json.dumps({"seconds": seconds, "cpu_seconds": busy, "peak": peak(), "abov
 """
 
 
-def use_a_model(folder: str, sizes: list[str], runs: int) -> str:
+def use_a_model(folder: str, runs: int) -> str:
     """Loading and predicting with an SVD model of these sizes, in processes of their own: median and range of each."""
-    subprocess.run([sys.executable, "-c", SAVE, folder, *sizes], check=True)
     found: dict[str, list[float]] = {}
     for _ in range(runs):
         done = subprocess.run([sys.executable, "-c", USE, folder], capture_output=True, text=True, check=True)
@@ -111,6 +111,7 @@ def use_a_model(folder: str, sizes: list[str], runs: int) -> str:
     said = {
         "load": "`nnmf.load` of that model, imports included: {} s",
         "predict": "`predict` of 5 M pairs of ids: {} M pairs/s",
+        "one": "`recommend` of one user, after the first: {} ms",
         "predict_index": "`predict_index` of the same pairs as indices: {} M pairs/s",
     }
     return "\n".join(
@@ -164,10 +165,10 @@ def main() -> None:
                     f"| {median(of['cpu_seconds']):.2f} | {max(of['peak']):.0f} | {max(of['above']):.0f} "
                     f"| {(ours == theirs).mean():.4%} |"
                 )
-        use = use_a_model(folder, sizes, args.runs)
+        use = use_a_model(folder, args.runs)
     head = f"Top {args.top} of {args.n_users} users x {args.n_items} items, {args.n_factors} factors, {args.n_seen} pairs seen, "
     text = head + f"{os.cpu_count()} cores, {args.runs} alternating runs.\n\n" + "\n".join(lines)
-    text += f"\n\nAn SVD model of the same sizes:\n\n{use}\n"
+    text += f"\n\nThe same model:\n\n{use}\n"
     print(text)
     if args.readme:
         put_between(args.readme, "model-speed", text)

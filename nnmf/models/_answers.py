@@ -17,6 +17,7 @@ from ._catalogue import Catalogue
 
 # Scores of a model without towers are found for this many (user, item) pairs at a time.
 _BLOCK_PAIRS = 1 << 20
+_BLOCK_USERS = 1 << 13
 
 
 class Answers:
@@ -92,8 +93,10 @@ class Answers:
         known, unknown = np.flatnonzero(user != UNKNOWN), np.flatnonzero(user == UNKNOWN)
         seen = self.catalogue.seen
         if len(known) and self._index is not None:
-            mine = seen.of_users(user[known]) if exclude_seen else None
-            item[known], score[known] = self._index.top(self._user_tower(user[known]), n, seen=mine, **barred)
+            # Some users at a time: what is copied for them, towers and items seen, stays small beside the model.
+            for rows in np.array_split(known, -(-len(known) // _BLOCK_USERS)):
+                mine = seen.of_users(user[rows]) if exclude_seen else None
+                item[rows], score[rows] = self._index.top(self._user_tower(user[rows]), n, seen=mine, **barred)
         elif len(known):
             n_blocks = max(1, -(-len(known) * len(self.catalogue.items) // _BLOCK_PAIRS))
             for rows in np.array_split(known, n_blocks):
