@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnmf import _mxnet
 from nnmf.errors import ConfigError
@@ -17,6 +17,36 @@ OUTPUT_LAYERS = {
     "MAERegressionOutput": "identity",
     "LogisticRegressionOutput": "sigmoid",
 }
+
+
+def check_graph(text: str) -> None:
+    """Refuse the JSON of a graph that MXNet's own reader would follow out of its memory.
+
+    Raises
+    ------
+    ConfigError
+        It is no graph of layers each of which takes its inputs from those before it.
+    """
+    try:
+        graph = json.loads(text)
+        nodes = graph["nodes"]
+        edges = [(at, edge) for at, node in enumerate(nodes) for edge in node["inputs"]]
+        edges += [(len(nodes), head) for head in graph["heads"]]
+        sound = all(isinstance(node["op"], str) and isinstance(node["name"], str) for node in nodes)
+        sound = sound and all(
+            0 <= source < at and 0 <= output < _n_outputs(nodes[source]) for at, (source, output, *_) in edges
+        )
+        sound = sound and all(0 <= at < len(nodes) and nodes[at]["op"] == "null" for at in graph["arg_nodes"])
+        sound = sound and "\0" not in text and len(graph["heads"]) == 1
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        sound = False
+    if not sound:
+        raise ConfigError("network: is no graph of layers that take their inputs from those before them.")
+
+
+def _n_outputs(node: dict[str, Any]) -> int:
+    """How many outputs of a layer others may take."""
+    return int(node.get("attrs", {}).get("num_outputs", 1)) if node["op"] in ("SliceChannel", "split") else 1
 
 
 def check_symbol(symbol: Symbol, name: str) -> None:

@@ -58,7 +58,9 @@ def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None
         An unknown name, or a setting the model has not.
     """
     if isinstance(name, str):
-        kind = next((kind for kind in FACTORIZATIONS if name in (kind, _HOMES[kind][1])), None)
+        kind = next(
+            (kind for kind in FACTORIZATIONS if name in (kind, _HOMES[kind][1], kind.replace("pp", "++").upper())), None
+        )
         if kind is not None:
             return model_class(kind)(TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}))
         if ":" not in name:
@@ -173,10 +175,16 @@ def load_run(folder: str | os.PathLike[str], *, ctx: str | None = None) -> tuple
     DataError
         As `load_checkpoint`; a folder that another process is writing.
     """
-    from nnmf.storage import RunFolder
+    from nnmf.storage import RunFolder, claim
 
-    model, state, run = _load(folder, ctx, None, resumed=True)
-    return model, RunFolder.reopen(Path(folder), state, run)
+    # Nobody else may go on with the run between its reading and its reopening.
+    held = claim(folder)
+    try:
+        model, state, run = _load(folder, ctx, None, resumed=True)
+        return model, RunFolder.reopen(Path(folder), state, run, held)
+    except BaseException:
+        held.release()
+        raise
 
 
 def _load(

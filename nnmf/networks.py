@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nnmf import _mxnet
 from nnmf._drawing import draw
-from nnmf._symbols import OUTPUT_LAYERS, check_symbol, label_name, n_rows, output_layer, prediction_of
+from nnmf._symbols import OUTPUT_LAYERS, check_graph, check_symbol, label_name, n_rows, output_layer, prediction_of
 from nnmf.errors import ConfigError, NnmfError, one_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ __all__ = [
     "OUTPUT_LAYERS",
     "Network",
     "build_network",
+    "check_graph",
     "check_symbol",
     "draw",
     "dropout_mlp",

@@ -283,7 +283,7 @@ def print_peaks(path: str, kind: str) -> None:
     made = held("VmHWM") - before
     Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
     model = fit(kind, table, n_factors=16, n_epochs=1).model
-    print(12 * len(table), sum(model.parameters[name].nbytes for name in model.tables), made, held("VmHWM") - before)
+    print(12 * len(table), sum(table.nbytes for table in model.scorer.tables.values()), made, held("VmHWM") - before)
 
 
 def first(args: argparse.Namespace) -> Lines:

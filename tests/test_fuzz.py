@@ -246,3 +246,39 @@ def test_an_array_that_says_it_is_larger_than_it_is(saved, tmp_path):
     assert try_folder(folder, low_rank().split(0.8))
     for kind in ("plain", "one_layer_mlp"):  # and MXNet's own files
         assert read_params(next(saved[kind].glob("model-0*.params")).open("rb"))
+
+
+@pytest.mark.parametrize("kind", ["plain", "one_layer_mlp"])
+@pytest.mark.parametrize("own", [False, True])
+def test_graphs_that_would_lead_mxnet_astray(saved, kind, own, tmp_path):
+    """``own``: as if the network were one that this package cannot build itself."""
+    whole = json.loads((saved[kind] / "model-symbol.json").read_text())
+    last = len(whole["nodes"]) - 1
+    edits = [
+        lambda graph: graph["nodes"][last]["inputs"][0].__setitem__(1, 9),
+        lambda graph: graph["nodes"][last]["inputs"][0].__setitem__(0, 999),
+        lambda graph: graph["nodes"][last]["inputs"][0].__setitem__(0, last),
+        lambda graph: graph["nodes"][2]["inputs"][0].__setitem__(0, -1),
+        lambda graph: graph.__setitem__("heads", [[last, 7, 0]]),
+        lambda graph: graph.__setitem__("heads", []),
+        lambda graph: graph.__setitem__("arg_nodes", [10**6]),
+        lambda graph: graph.__setitem__("nodes", 5),
+        lambda graph: graph["nodes"][2].__setitem__("op", "Reshape"),
+        lambda graph: graph["nodes"][2]["inputs"].reverse(),
+    ]
+    for text in ["", "\0", "[]", "{", *(_edited(whole, edit) for edit in edits)]:
+        folder = tmp_path / "graph"
+        shutil.copytree(saved[kind], folder)
+        (folder / "model-symbol.json").write_text(text)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if own:
+            manifest["details"]["network"] = "somebody:net"
+        sign(folder, manifest)
+        assert try_folder(folder, low_rank().split(0.8)), text[:200]
+        shutil.rmtree(folder)
+
+
+def _edited(graph, edit):
+    graph = json.loads(json.dumps(graph))
+    edit(graph)
+    return json.dumps(graph)

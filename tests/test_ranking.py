@@ -565,3 +565,15 @@ def test_random_lists_hold_unseen_items_evenly_and_repeat_by_seed():
 def test_importing_ranking_imports_neither_mxnet_nor_numba():
     code = "import nnmf.ranking, sys; print([name for name in ('mxnet', 'numba') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_items_of_users_stay_as_they_were_checked():
+    """What the caller goes on to write to his own arrays must not reach a compiled loop."""
+    start, item = np.arange(0, 31, 3), np.tile(np.arange(3, dtype=np.int32), 10)
+    seen = UserItems(start[:], item)
+    start[1:-1], item[:] = 2**40, 2**30
+    assert seen.indptr[1] == 3 and seen.item.max() == 2
+    for table in (seen, UserItems.of([0, 1], [1, 2], 2)):
+        for array in (table.indptr, table.item):
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                array.flags.writeable = True

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -172,3 +173,70 @@ def test_parameters_that_are_no_numbers_are_never_saved(tables, tmp_path):
     with pytest.raises(DataError, match="item_factors: holds values that are no finite numbers"):
         model.save(tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("folder", ["x" * 300, "a\ud800"])
+def test_paths_that_no_disk_takes(tables, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    model = nnmf.fit("svd", *tables, **SETTINGS)
+    for call in (model.save, nnmf.load, model.export_onnx):
+        with pytest.raises((ConfigError, DataError)):
+            call(folder)
+
+
+def test_nothing_but_files_is_replaced(tables, tmp_path):
+    pytest.importorskip("onnx")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: is there and is no file"):
+        nnmf.fit("svd", *tables, **SETTINGS).export_onnx(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_threads_that_save_to_one_folder(tables, tmp_path):
+    """Each saves the model, or is told who has the folder; nobody is told that it holds other things."""
+    model = nnmf.fit("svd", *tables, **SETTINGS)
+    errors = []
+
+    def save():
+        for _ in range(10):
+            try:
+                model.save(tmp_path / "model", overwrite=True)
+            except DataError as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=save) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("is being written by" in error for error in errors)
+    assert nnmf.load(tmp_path / "model").history == model.history
+
+
+def test_predicting_without_standard_output(tables, tmp_path):
+    nnmf.fit("svd", *tables, **SETTINGS).save(tmp_path / "model")
+    command = f"{sys.executable} -m nnmf.predict model --all-users >&-"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "standard output is closed; name a file with --output." in done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8, 1.2])
+def test_ctrl_c_while_a_command_starts(file, tmp_path, seconds):  # noqa: F811
+    command = [sys.executable, "-m", "nnmf.train", "--network", "plain", "--dataset", str(file), "--n-epochs", "100000"]
+    process = subprocess.Popen([*command, "--output", "run"], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err, err
+
+
+def test_arguments_that_are_no_tables(tables):
+    model = nnmf.fit("svd", *tables, **SETTINGS)
+    for call in (model.rmse, model.evaluate, model.fit_more, nnmf.SVD().fit):
+        with pytest.raises(DataError, match=r"give a nnmf\.Ratings"):
+            call([1, 2])
+    with pytest.raises(ConfigError, match="metrics: got None; give names"):
+        model.evaluate(tables[1], None)
+    for n in (10**9, 10**12, 2**63):
+        with pytest.raises(ConfigError, match=r"there are \d+ items to list"):
+            model.recommend(model.users.ids[:2], n)

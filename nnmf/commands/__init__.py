@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import signal
 import sys
 from typing import Any, NoReturn
@@ -41,6 +43,12 @@ def run(name: str, argv: list[str] | None = None) -> NoReturn:
         # What comes is the end, whatever else is sent.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+    if code in (130, 143):
+        # An interrupt within an import makes Python end itself by the signal, whatever exit code it is told.
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -97,6 +97,8 @@ def _predict(arguments: Any) -> None:
         names, blocks = ("user_id", "item_id", "prediction"), _predictions(arguments, model)
     write = _write_csv if arguments.format == "csv" else _write_json
     if arguments.output is None:
+        if sys.stdout is None:
+            raise DataError("standard output is closed; name a file with --output.")
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as of a file: titles hold letters that some locales lack
         write(sys.stdout, names, blocks)

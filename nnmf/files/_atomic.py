@@ -89,6 +89,8 @@ def write_file(path: Path, write: Writer) -> Written:
         The disk is full, or the folder cannot be written.
     """
     try:
+        if path.exists() and not path.is_file():  # a device, a pipe, a folder: what a file would take the place of
+            raise DataError(f"{path}: is there and is no file; give the name of one.")
         aside, written = write_aside(path.parent, path.name, write)
         try:
             aside.replace(path)

@@ -50,8 +50,11 @@ def evaluate(
     ConfigError
         An unknown metric.
     """
-    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-    cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS}
+    try:
+        wanted = [metrics] if isinstance(metrics, str) else list(metrics)
+        cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS}
+    except TypeError:
+        raise ConfigError(f"metrics: got {metrics!r}; give names, such as ['rmse', 'ndcg@10'].") from None
     catalogue = answers.catalogue
     test = under(catalogue, test)
     found: dict[str, float] = {}

@@ -23,6 +23,8 @@ logger = logging.getLogger("nnmf")
 UNKNOWN_WAYS = ("mean", "error")
 # So many pairs without one known id are no cold start any more.
 _MANY = 10
+# Places of lists, where most would be empty.
+_MOST_PLACES = 1 << 27
 
 
 def index_of(catalogue: Catalogue, side: str, ids: npt.ArrayLike, unknown: str) -> np.ndarray:
@@ -64,15 +66,24 @@ def only_known(answers: Answers, item_ids: npt.ArrayLike) -> np.ndarray:
     return index[index != UNKNOWN]
 
 
-def length(n: Any) -> int:
-    """The length of a list, or a ConfigError."""
+def length(n: Any, n_lists: int, n_items: int) -> int:
+    """The length of so many lists, or a ConfigError."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ConfigError(f"n: got {n!r}; give a whole number of at least 1.")
+    if n > n_items and n * n_lists > _MOST_PLACES:
+        raise ConfigError(f"n: got {n}; there are {n_items} items to list, and so many empty places find no room.")
     return int(n)
+
+
+def check_table(table: Any, what: str) -> None:
+    """Refuse what is no table of ratings."""
+    if not isinstance(table, Ratings):
+        raise DataError(f"{what}: got {type(table).__name__}; give a nnmf.Ratings, such as Ratings.from_frame makes.")
 
 
 def under(catalogue: Catalogue, ratings: Ratings) -> Ratings:
     """A table under the ids of a catalogue; what it lacks is -1."""
+    check_table(ratings, "ratings")
     if ratings.users is catalogue.users and ratings.items is catalogue.items:
         return ratings
     return ratings.under(catalogue.users, catalogue.items, catalogue.scale)
@@ -81,8 +92,9 @@ def under(catalogue: Catalogue, ratings: Ratings) -> Ratings:
 def similar(answers: Answers, side: str, wanted: Any, n: Any) -> tuple[np.ndarray, np.ndarray]:
     """Ids (n,) of the nearest of one side, and their cosines (n,); see `Model.similar_items`."""
     index = index_of(answers.catalogue, side, [wanted], "error")
-    rows, cosine = answers.neighbours(side, int(index[0]), length(n))
-    return (answers.catalogue.users if side == "user" else answers.catalogue.items).at(rows), cosine
+    known = answers.catalogue.users if side == "user" else answers.catalogue.items
+    rows, cosine = answers.neighbours(side, int(index[0]), length(n, 1, len(known)))
+    return known.at(rows), cosine
 
 
 def frame(answers: Answers, side: str) -> pandas.DataFrame:

@@ -221,7 +221,7 @@ class Model(Kind):
         answers = self.answers
         allowed, excluded = (None if ids is None else _ids.only_known(answers, ids) for ids in (items, exclude))
         user = _ids.index_of(answers.catalogue, "user", user_ids, unknown)
-        item, score = answers.lists(user, _ids.length(n), exclude_seen, allowed, excluded)
+        item, score = answers.lists(user, _ids.length(n, len(user), self.n_items), exclude_seen, allowed, excluded)
         ids = answers.catalogue.items.at(item)
         return (ids[0], score[0]) if np.ndim(user_ids) == 0 else (ids, score)
 

@@ -31,6 +31,7 @@ from nnmf.training import (
 
 from ._answers import Answers
 from ._catalogue import Catalogue
+from ._ids import check_table
 from ._kind import Kind
 from ._learned import Learned
 
@@ -190,6 +191,9 @@ def _warn_of_the_mean(catalogue: Catalogue, train: Ratings, valid: Ratings | Non
 
 def _check_tables(config: TrainConfig, train: Ratings, valid: Ratings | None) -> None:
     """Refuse what cannot be trained with, before anything of the model changes."""
+    for what, table in (("train", train), ("valid", valid)):
+        if what == "train" or table is not None:
+            check_table(table, what)
     if len(train) == 0:
         raise DataError(f"{train.name}: holds no ratings to train on.")
     if not train.known.all():

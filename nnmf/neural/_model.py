@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import sys
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from nnmf.networks import (
     NETWORKS,
     Network,
     build_network,
+    check_graph,
     check_symbol,
     find_network,
     label_name,
@@ -189,6 +191,8 @@ class NetworkModel(Model):
             raise DataError("details: name no network and its settings.")
         if network in NETWORKS and set(settings) != set(network_settings(NETWORKS[network])):
             raise DataError(f"details: {sorted(settings)} are not the settings of the network {network!r}.")
+        if missing := [name for name in cls.defaults if getattr(config, name) is None]:
+            raise DataError(f"config: lacks {missing[0]}.")
         model = cls.__new__(cls)
         model._function, model._whole_batches = None, False
         model._setup_anywhere(network, settings, config)
@@ -202,11 +206,20 @@ class NetworkModel(Model):
     def _read_symbol(state: ModelState) -> Any:
         if set(state.texts) != {_SYMBOL}:
             raise DataError(f"files: are {sorted(state.texts)} instead of {_SYMBOL}.")
+        name, text = str(state.details["network"]), state.texts[_SYMBOL]
         try:
+            check_graph(text)
+            if name in NETWORKS:
+                # What this package can build itself, nobody's file need tell it.
+                sizes = len(state.users), len(state.items)
+                symbol = build_network(name, *sizes, **state.details["settings"])
+                if json.loads(symbol.tojson())["nodes"] != json.loads(text)["nodes"]:
+                    raise DataError(f"{_SYMBOL}: is not the network {name!r} of {sizes[0]} users and {sizes[1]} items.")
+                return symbol
             with in_one_sentence(DataError, f"{_SYMBOL}: is no network that MXNet can read"):
-                symbol = mx.sym.load_json(state.texts[_SYMBOL])
-            check_symbol(symbol, str(state.details["network"]))
-        except ConfigError as error:
+                symbol = mx.sym.load_json(text)
+            check_symbol(symbol, name)
+        except (ConfigError, UnicodeError) as error:
             raise DataError(f"{_SYMBOL}: {error}") from None
         return symbol
 
@@ -217,8 +230,11 @@ class NetworkModel(Model):
             if (rows := n_rows(symbol, side)) is not None and rows < n:
                 raise DataError(f"{_SYMBOL}: has a table of {rows} {side}s where there are {n}.")
         states = set(symbol.list_auxiliary_states())
-        with in_one_sentence(DataError, f"{_SYMBOL}: its shapes do not fit together"):
+        with in_one_sentence(DataError, f"{_SYMBOL}: its shapes do not fit together"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MXNet's words for what the next sentence says
             found, _, found_states = symbol.infer_shape(user=(1,), item=(1,))
+        if found is None:
+            raise DataError(f"{_SYMBOL}: leaves the shape of a parameter open.")
         named = [*zip(symbol.list_arguments(), found, strict=True)]
         named += zip(symbol.list_auxiliary_states(), found_states, strict=True)
         shapes = {
@@ -232,7 +248,11 @@ class NetworkModel(Model):
             if array.shape != shapes[name] or array.dtype != np.float32:
                 raise DataError(f"{name}: is {array.dtype} of shape {array.shape} instead of float32 {shapes[name]}.")
         parameters = {name[len(ARGUMENT) :]: mx.nd.array(array) for name, array in arrays.items()}
-        return NetworkScorer(symbol, parameters, sizes, self.ctx)
+        scorer = NetworkScorer(symbol, parameters, sizes, self.ctx)
+        with in_one_sentence(DataError, f"{_SYMBOL}: is no network that answers for a user and an item"):
+            first = np.zeros(1, np.int32)
+            scorer.predict(first, first)
+        return scorer
 
 
 def _is_importable(function: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nnmf.errors import DataError
 from nnmf.tables import UNKNOWN
 
-from ._checks import as_count, as_index, read_only
+from ._checks import as_count, as_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,9 @@ class UserItems:
     item: np.ndarray
 
     def __post_init__(self) -> None:
+        # Copies, which nobody else can write to after they were checked.
+        for name in ("indptr", "item"):
+            object.__setattr__(self, name, np.array(getattr(self, name)))
         self._freeze()
         indptr, item = self.indptr, self.item
         if indptr.ndim != 1 or indptr.dtype.kind not in "iu" or not len(indptr):
@@ -43,8 +46,9 @@ class UserItems:
             raise DataError(
                 f"indptr: starts must ascend from 0 to the number of items, {len(item)}; the column is damaged."
             )
-        object.__setattr__(self, "indptr", read_only(np.ascontiguousarray(indptr, np.int64)))
+        object.__setattr__(self, "indptr", np.ascontiguousarray(indptr, np.int64))
         object.__setattr__(self, "item", as_index(item, None, "item"))
+        self._freeze()
         ascending = np.concatenate(([True], self.item[1:] > self.item[:-1]))
         ascending[self.indptr[:-1][np.diff(self.indptr) > 0]] = True  # a row's first item follows none
         if not ascending[: len(item)].all():
@@ -55,7 +59,8 @@ class UserItems:
         for name in ("indptr", "item"):
             array = np.asarray(getattr(self, name))
             array.flags.writeable = False
-            object.__setattr__(self, name, read_only(array))
+            # A view of what cannot be written cannot be made writeable again.
+            object.__setattr__(self, name, array.view())
 
     def __setstate__(self, state: dict[str, np.ndarray]) -> None:
         self.__dict__.update(state)
@@ -65,8 +70,9 @@ class UserItems:
     def _trusted(cls, indptr: np.ndarray, item: np.ndarray) -> UserItems:
         """A table from arrays that this module has just made, unchecked."""
         table = object.__new__(cls)
-        object.__setattr__(table, "indptr", indptr)
-        object.__setattr__(table, "item", item)
+        for name, array in (("indptr", indptr), ("item", item)):
+            # Compiled loops answer with arrays over memory that anyone may declare writeable; NumPy's own stays frozen.
+            object.__setattr__(table, name, array if array.flags.owndata else array.copy())
         table._freeze()
         return table
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._models import as_folder, read, save, write
+from ._models import as_folder, claim, read, save, write
 from ._mxparams import read_params, write_params
 from ._runs import RunFolder, default_folder
 from ._state import ModelState, Parameters, check_array
@@ -13,6 +13,7 @@ __all__ = [
     "RunFolder",
     "as_folder",
     "check_array",
+    "claim",
     "default_folder",
     "read",
     "read_params",

@@ -38,31 +38,56 @@ def as_folder(folder: Any) -> Path:
         text = os.fspath(folder)
     except TypeError:
         text = None
-    if not isinstance(text, str) or not text.strip() or "\0" in text:
+    if (
+        not isinstance(text, str)
+        or not text.strip()
+        or "\0" in text
+        or text != text.encode("utf-8", "replace").decode()
+    ):
         raise ConfigError(f"folder: got {folder!r}; give the path of a folder.")
     return Path(text)
+
+
+def claim(folder: Any) -> Claim:
+    """Hold a folder that is there, until what is answered is released.
+
+    Raises
+    ------
+    DataError
+        There is no such folder, it cannot be written, or somebody else holds it, who is named.
+    """
+    folder = as_folder(folder)
+    try:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; give the folder that a training run or save() wrote.")
+        return Claim(folder / LOCK)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
 
 
 def save(folder: Any, state: ModelState, overwrite: bool = False) -> None:
     """Write a model to a folder; see `Model.save`."""
     folder = as_folder(folder)
     state.check()
-    if folder.exists() and not (folder.is_dir() and (overwrite or is_free(folder))):
-        raise ConfigError(f"{folder}: is not an empty folder; give another, or replace it with overwrite=True.")
-    if folder.exists() and strangers(folder):
-        raise ConfigError(
-            f"{folder}: holds other things than a saved model, so it is not replaced; give another folder."
-        )
-    made = not folder.exists()
+    taken = ConfigError(f"{folder}: is not an empty folder; give another, or replace it with overwrite=True.")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise taken
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        claim = Claim(folder / LOCK)
     except OSError as error:
         raise cannot_write(folder, error) from None
+    held = claim(folder)  # before looking into it: another thread may be half-way through saving there
     try:
+        if not overwrite and not is_free(folder):
+            raise taken
+        if strangers(folder):
+            raise ConfigError(
+                f"{folder}: holds other things than a saved model, so it is not replaced; give another folder."
+            )
         write(folder, state, keep_last=False)
     finally:
-        claim.release()
+        held.release()
         if made and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -168,8 +193,15 @@ def read(folder: Any) -> tuple[ModelState, dict[str, Any] | None]:
     folder = as_folder(folder)
     manifest = read_manifest(folder)
     try:
-        state = _read(folder, manifest)
+        try:
+            state = _read(folder, manifest)
+        except (DataError, OSError):
+            # A run that is being written brings a new state now and then, and takes the files of the old one away.
+            manifest = read_manifest(folder)
+            state = _read(folder, manifest)
         state.check()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror or error}).") from None
     except DataError as error:
         text = str(error)
         raise DataError(text if text.startswith(str(folder)) else f"{folder}: {text}") from None

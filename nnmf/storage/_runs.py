@@ -13,7 +13,7 @@ from nnmf.errors import ConfigError, DataError
 from nnmf.files import Claim, cannot_write, peek, sweep, write_text
 from nnmf.training import EpochResult
 
-from ._models import LOCK, as_folder, is_free, write
+from ._models import LOCK, as_folder, claim, is_free, write
 from ._state import ModelState
 
 _CONFIG, _METRICS, _SUMMARY = "config.json", "metrics.jsonl", "summary.json"
@@ -105,7 +105,7 @@ class RunFolder:
         return path
 
     @classmethod
-    def reopen(cls, path: Path, state: ModelState, run: dict[str, Any] | None) -> RunFolder:
+    def reopen(cls, path: Path, state: ModelState, run: dict[str, Any] | None, held: Claim | None = None) -> RunFolder:
         """The folder of a run that goes on: what `nnmf.storage.read` answered. Its metrics become those of the model's epochs.
 
         Raises
@@ -116,17 +116,14 @@ class RunFolder:
         path = as_folder(path)
         if run is None or not isinstance(run.get("model"), str) or not isinstance(run.get("data"), dict):
             raise DataError(f"{path}: holds a model without the settings of a run, so it cannot be resumed.")
-        try:
-            claim = Claim(path / LOCK)
-        except OSError as error:
-            raise cannot_write(path, error) from None
-        folder = cls(path, {**run, **state.config}, len(state.history), claim)
+        held = held or claim(path)
+        folder = cls(path, {**run, **state.config}, len(state.history), held)
         try:
             sweep(path)
             # A crash can fall between an epoch's checkpoint and its line.
             folder._write_pages(state)
         except BaseException:
-            claim.release()
+            held.release()
             raise
         return folder
 

@@ -14,6 +14,9 @@ from nnmf.ranking import UserItems
 from nnmf.tables import IdMap
 from nnmf.training import EpochResult
 
+# The largest rating there can be.
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, eq=False)
 class Parameters:
@@ -104,7 +107,7 @@ class ModelState:
         """
         n_users, n_items = len(self.users), len(self.items)
         low, high = (_number(bound, "scale") for bound in self.scale)
-        if not low <= high:
+        if not -_LARGEST <= low <= high <= _LARGEST:
             raise DataError(f"scale: runs from {low:g} to {high:g}; the lowest rating comes first.")
         _number(self.global_mean, "global_mean")
         n_epochs = len(self.history)
@@ -128,6 +131,12 @@ class ModelState:
             count = check_array(getattr(self, f"{side}_count"), (n,), np.int64, f"{side}_count")
             if count.min(initial=0) < 0 or not count.any():
                 raise DataError(f"{side}_count: holds a number of ratings below zero, or none at all.")
+        # A pair counts once among the items seen, and at least once among the ratings.
+        seen = {"user": self.seen.n_items, "item": np.bincount(self.seen.item, minlength=n_items)}
+        for side, pairs in seen.items():
+            count = getattr(self, f"{side}_count")
+            if (count < pairs).any() or ((count > 0) != (pairs > 0)).any() or count.sum() != self.user_count.sum():
+                raise DataError(f"{side}_count: does not agree with the items that each user has seen.")
         for parameters in {id(part): part for part in (self.kept, self.last) if part is not None}.values():
             for name, array in {**parameters.arrays, **parameters.state}.items():
                 check_finite(array, name)
