@@ -1,5 +1,6 @@
 """What tables are read from: files of every layout, queries, frames; and what ids and the cache promise."""
 
+import contextlib
 import gzip
 import logging
 import os
@@ -349,6 +350,73 @@ def test_queries_that_are_no_table(query, message):
         Ratings.from_sql(query)
     with pytest.raises(ConfigError, match="connection: got a int"):
         Ratings.from_sql("SELECT 1", 5)
+
+
+@pytest.fixture
+def sqlite(tmp_path):
+    """A connection to a database with a table r (user, item, rating) without types."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "d.sqlite")) as database:
+        database.execute("CREATE TABLE r (user, item, rating)")
+        yield database
+
+
+@pytest.mark.parametrize(
+    ("late", "users"),
+    [((1, 2, 3.5), None), (("0149995", 2, 3), "text"), (("x149995", 2, 3), "text"), ((1.0, 2, 3), None)],
+)
+def test_a_columns_type_in_sqlite_is_that_of_all_its_values(sqlite, late, users):
+    n = 70_000
+    sqlite.executemany("INSERT INTO r VALUES (?, ?, ?)", ((u + 2, 1, 3) for u in range(n)))
+    sqlite.execute("INSERT INTO r VALUES (?, ?, ?)", late)
+    table = Ratings.from_sql("SELECT * FROM r", sqlite)
+    expected = [*range(2, n + 2), late[0]]
+    assert table.users.at(table.user).tolist() == (list(map(str, expected)) if users else expected)
+    assert table.rating[-1] == late[2] and (table.rating[:-1] == 3).all()
+
+
+def test_bytes_in_sqlite_are_no_ids(sqlite):
+    sqlite.executemany("INSERT INTO r VALUES (?, ?, ?)", [("a", 1, 2), (b"ab", 1, 2), ("b", 1, b"2")])
+    with pytest.raises(DataError, match="the column 'user' of user ids holds BLOB; give whole numbers or texts"):
+        Ratings.from_sql("SELECT * FROM r", sqlite)
+    with pytest.raises(DataError, match="the column 'rating' of ratings holds BLOB; give numbers"):
+        Ratings.from_sql("SELECT 'a' AS user, item, rating FROM r", sqlite)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["{} -- the rest", "{};", "{}; -- all; of it\n ; /* 'and' */ ", "/* first */ {}", "{} WHERE '--;' <> ';--'"],
+)
+def test_a_query_may_end_in_semicolons_and_comments(sqlite, query):
+    sqlite.execute("INSERT INTO r VALUES (1, 2, 3)")
+    assert rows(Ratings.from_sql(query.format("SELECT * FROM r"), sqlite)) == [(1, 2, 3.0)]
+    assert rows(Ratings.from_sql(query.format("SELECT * FROM (SELECT 1, 2, 3)"))) == [(1, 2, 3.0)]
+
+
+def test_columns_of_one_name(sqlite):
+    for source in (None, sqlite):
+        assert rows(Ratings.from_sql("SELECT 1, 1, 3", source)) == [(1, 1, 3.0)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["DELETE FROM r", "INSERT INTO r VALUES (1, 2, 3) RETURNING *", "SELECT 1, 2, 3; DELETE FROM r", "DROP TABLE r"],
+)
+def test_what_is_no_select_is_refused_before_it_is_carried_out(sqlite, query):
+    sqlite.execute("INSERT INTO r VALUES (4, 5, 6)")
+    sqlite.commit()
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE r AS SELECT 4 AS user, 5 AS item, 6 AS rating")
+        for source in (sqlite, con):
+            with pytest.raises(DataError, match=r"query: the query failed \(.*\); give one SELECT"):
+                Ratings.from_sql(query, source)
+            assert source.execute("SELECT * FROM r").fetchall() == [(4, 5, 6)]
+    assert not sqlite.in_transaction
+
+
+def test_a_path_that_is_no_database(tmp_path):
+    path = write(tmp_path / "t.csv", "u,i,r\n1,2,3\n")
+    with pytest.raises(DataError, match=r"t.csv: cannot be opened as a database .*give a database file of DuckDB or"):
+        Ratings.from_sql("SELECT 1, 2, 3", path)
 
 
 def test_frames_of_uuids_decimals_and_sparse_matrices():

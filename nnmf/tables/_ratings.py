@@ -15,8 +15,8 @@ from nnmf.errors import ConfigError, DataError
 from ._building import arrays_of_frame, columns_of_arrays
 from ._cache import Columns
 from ._duplicates import check_way, without_duplicates
+from ._query import read_query
 from ._readers import read_columns
-from ._relation import read_query
 from ._splits import first_of, n_of_train, share_of_each, shuffled
 from ._table import OWN_SCALE, Table
 

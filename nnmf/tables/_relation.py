@@ -1,21 +1,17 @@
-"""Reading what already has columns: Parquet files, and the queries of a database."""
+"""Reading what already has columns: a Parquet file, or the answer of a query (`_query`)."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from nnmf.errors import ConfigError, DataError
+from nnmf.errors import DataError
 
 from ._cache import Columns
 from ._columns import as_column
-from ._duckdb import connection, fetch_numbered, identifier, literal, number_texts
+from ._duckdb import fetch_numbered, identifier, number_texts
 from ._head import Columns as Wanted
 from ._ids import IdMap
 from ._layout import LARGEST_RATING, ROLES
@@ -25,8 +21,6 @@ _INTEGERS = set(
     ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "UHUGEINT"]
 )
 _NUMBERS = _INTEGERS | {"DOUBLE", "FLOAT", "DECIMAL"}
-_SQLITE_ROWS = 1 << 16
-_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, skip: bool = False) -> Columns:
@@ -137,12 +131,15 @@ def _converted(role: str, column: str, written: str, kind: str, name: str) -> st
         if kind in ("VARCHAR", "UUID", "ENUM"):
             return f"nullif(trim(CAST({column} AS VARCHAR)), '')"
         if kind in _NUMBERS:
-            return f"CASE WHEN {column} = floor({column}) AND abs({column}) <= 9007199254740992 THEN CAST({column} AS BIGINT) END"
+            return f"CASE WHEN {column} = floor({column}) AND abs({column}) < 9007199254740992 THEN CAST({column} AS BIGINT) END"
         raise DataError(f"{name}: the column {written!r} of {role} ids holds {kind}; give whole numbers or texts.")
+    is_date = role == "timestamp" and kind.startswith(("TIMESTAMP", "DATE"))
+    if kind not in _NUMBERS | {"VARCHAR", "BOOLEAN", "ENUM"} and not is_date:
+        raise DataError(f"{name}: the column {written!r} of {role}s holds {kind}; give numbers.")
     if role == "rating":
         value = f"TRY_CAST({column} AS DOUBLE)"
         return f"CASE WHEN abs({value}) <= {LARGEST_RATING!r} THEN CAST({value} AS FLOAT) END"
-    if kind.startswith(("TIMESTAMP", "DATE")):
+    if is_date:
         return f"CAST(floor(epoch({column})) AS BIGINT)"
     if kind == "VARCHAR":
         return (
@@ -151,86 +148,3 @@ def _converted(role: str, column: str, written: str, kind: str, name: str) -> st
     if kind in _NUMBERS - _INTEGERS:
         return f"TRY_CAST(trunc({column}) AS BIGINT)"
     return f"TRY_CAST({column} AS BIGINT)"
-
-
-# -- queries ---------------------------------------------------------------------------------------------------------
-def read_query(query: str, source: Any, name: str) -> Columns:
-    """The columns of a query; see `nnmf.tables.Ratings.from_sql`."""
-    if not isinstance(query, str) or not query.strip():
-        raise ConfigError(f"query: got {query!r}; give SQL that selects user, item, rating[, timestamp].")
-    query = query.strip().rstrip(";")
-    import duckdb
-
-    try:
-        if isinstance(source, sqlite3.Connection):
-            return _read_sqlite(query, source, name)
-        if source is None:
-            with connection() as (con, _):
-                return read_relation(con, f"({query})", name, None)
-        if isinstance(source, (str, os.PathLike)):
-            return _read_database(query, Path(source), name)
-        if isinstance(source, duckdb.DuckDBPyConnection):
-            try:  # in the caller's own connection, which alone sees its temporary tables
-                return read_relation(source, f"({query})", name, None)
-            finally:
-                for table in ("parsed", "user_ids", "item_ids"):
-                    source.execute(f"DROP TABLE IF EXISTS temp.nnmf_{table}")
-    except (duckdb.Error, sqlite3.Error) as error:
-        what = str(error).partition("\n\n")[0].replace("\n", " ")
-        raise DataError(f"{name}: the query failed ({what}); mend the query.") from None
-    raise ConfigError(
-        f"connection: got a {type(source).__name__}; give a connection of DuckDB or sqlite3, or the path of a database file."
-    )
-
-
-def _read_database(query: str, path: Path, name: str) -> Columns:
-    try:
-        with path.open("rb") as file:
-            is_sqlite = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from None
-    if is_sqlite:  # DuckDB's own reader of SQLite is an extension that it would have to download
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return _read_sqlite(query, database, name)
-    with connection() as (con, _):
-        con.execute(f"ATTACH {literal(str(path.resolve()))} AS database (READ_ONLY)")
-        con.execute("USE database")
-        return read_relation(con, f"({query})", name, None)
-
-
-def _read_sqlite(query: str, database: sqlite3.Connection, name: str) -> Columns:
-    """The columns of a query to SQLite, handed over to DuckDB in batches, which knows what to do with any types."""
-    cursor = database.execute(query)
-    if cursor.description is None:
-        raise DataError(f"{name}: the query selects nothing; select user, item, rating[, timestamp].")
-    names = [column[0] for column in cursor.description]
-    with connection() as (con, _):
-        kinds: list[str] | None = None
-        for rows in _batches(cursor):
-            batch = list(zip(*rows, strict=True))
-            if kinds is None:
-                kinds = [_kind(column) for column in batch]
-                described = ", ".join(f"{identifier(n)} {kind}" for n, kind in zip(names, kinds, strict=True))
-                con.execute(f"CREATE TEMP TABLE given ({described})")
-            values = [
-                [None if value is None else str(value) for value in column] if kind == "VARCHAR" else list(column)
-                for column, kind in zip(batch, kinds, strict=True)
-            ]
-            unnested = ", ".join(f"unnest(CAST(${at + 1} AS {kind}[]))" for at, kind in enumerate(kinds))
-            con.execute(f"INSERT INTO given SELECT {unnested}", values)
-        if kinds is None:
-            raise DataError(f"{name}: holds no ratings; give at least one row of user, item, rating[, timestamp].")
-        return read_relation(con, "given", name, None)
-
-
-def _batches(cursor: sqlite3.Cursor) -> Iterator[Sequence[tuple[Any, ...]]]:
-    while rows := cursor.fetchmany(_SQLITE_ROWS):
-        yield rows
-
-
-def _kind(column: Sequence[Any]) -> str:
-    """The type of SQL for a column of SQLite, where every value has one of its own."""
-    kinds = set(map(type, column)) - {type(None)}
-    if kinds <= {int}:
-        return "BIGINT"
-    return "DOUBLE" if kinds <= {int, float} else "VARCHAR"
