@@ -287,6 +287,25 @@ def test_zstd(tmp_path):
     assert found.user_id.tolist() == [f"u{at}" for at in range(1000)]
 
 
+def test_a_zstd_file_that_ends_early_is_refused(tmp_path):
+    path = tmp_path / "t.csv.zst"
+    duckdb.sql("SELECT hash(range) AS user, range AS item, 3.5 AS rating FROM range(100000)").write_csv(
+        str(path), compression="zstd"
+    )
+    whole = path.read_bytes()
+    # A second frame and one without data stand behind the first.
+    more = whole + b"\x5b\x2a\x4d\x18\x03\0\0\0abc"
+    path.write_bytes(more)
+    assert len(read_columns(path, cache=False).rating) == 100_000
+    for end in (5, 7, len(whole) // 2, len(whole) - 70_000, len(whole) - 1, len(whole) + 6, len(more) - 1):
+        path.write_bytes(more[:end])
+        with pytest.raises(DataError, match=rf"the compressed file is damaged \(it ends early, at byte {end}\)"):
+            read_columns(path, cache=False)
+    path.write_bytes(whole + b"rubbish!")
+    with pytest.raises(DataError, match=rf"damaged \(no frame begins at byte {len(whole)}\); get it again"):
+        read_columns(path, cache=False)
+
+
 def test_a_gzip_bomb_is_refused_in_little_memory(tmp_path):
     path = tmp_path / "bomb.gz"
     with gzip.open(path, "wb") as file:
