@@ -278,6 +278,70 @@ def test_parquet(tmp_path):
         read_columns(path, cache=False)
 
 
+def parquet(path, rows, names="user, item, rating"):
+    duckdb.sql(f"SELECT * FROM (VALUES {rows}) t({names})").write_parquet(str(path))
+    return path
+
+
+def test_blanks_of_what_has_columns_belong_to_the_id(tmp_path):
+    values = "(' 1', 'a', 1), ('1', 'a\t', 2), ('01', 'a', 3)"
+    for found in (read_columns(parquet(tmp_path / "t", values)), Ratings.from_sql(f"FROM (VALUES {values})")):
+        assert sorted(found.users.ids.tolist()) == [" 1", "01", "1"]
+        assert found.items.ids.tolist() == ["a", "a\t"]
+        assert found.users.index([" 1", "1 ", "1"]).tolist() == [0, -1, 2]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("('a' || chr(0) || 'b', 'x', '3')", r"no usable user: 'a\\x00b' holds a NUL character"),
+        ("(' ', 'x', '3')", "no usable user: it is missing"),
+        ("('a', 'x', 'four')", "no usable rating: 'four' is no finite rating"),
+        ("('a', 'x', NULL)", "no usable rating: it is missing"),
+    ],
+)
+def test_a_row_that_is_no_rating_is_named_with_its_reason(tmp_path, row, reason):
+    values = f"('a', 'y', '1'), {row}, {row}"
+    with pytest.raises(
+        DataError, match=rf"row 2 has {reason} \(2 such rows in all\); .* a WHERE in the query"
+    ) as error:
+        Ratings.from_sql(f"FROM (VALUES {values})")
+    assert "on_error" not in str(error.value)
+    path = parquet(tmp_path / "t", values)
+    with pytest.raises(DataError, match=rf"row 2 has {reason} .*on_error='skip' \(--on-error skip\)"):
+        read_columns(path)
+    assert read_columns(path, on_error="skip").n_skipped == 2
+    with pytest.raises(DataError, match="holds no ratings, for all 1 rows were skipped"):
+        read_columns(parquet(path, row), on_error="skip")
+
+
+def test_integers_beyond_64_bits_are_texts():
+    found = Ratings.from_sql("SELECT 9223372036854775808::UBIGINT, 170141183460469231731687303715884105727::HUGEINT, 3")
+    assert (found.users.ids.tolist(), found.items.ids.tolist()) == (["9223372036854775808"], [str(2**127 - 1)])
+    assert Ratings.from_sql("SELECT 7::UBIGINT, 8::HUGEINT, 3").users.ids.tolist() == [7]
+
+
+def test_dates_as_texts_in_the_fourth_column(caplog):
+    query = "SELECT 1 AS a, 2 AS b, 3 AS c, {} AS d"
+    assert Ratings.from_sql(query.format("'2020-01-01'")).timestamp.tolist() == [1577836800]
+    assert Ratings.from_sql(query.format("'1970-01-01 00:01:00'")).timestamp.tolist() == [60]
+    with caplog.at_level(logging.INFO):
+        assert Ratings.from_sql(query.format("'good'")).timestamp is None
+    assert "query: the fourth column, d, is no timestamp and is left out" in caplog.text
+    with pytest.raises(DataError, match="row 2 has no usable timestamp: 'soon' is no date or timestamp"):
+        Ratings.from_sql("FROM (VALUES (1, 2, 3, '2020-01-01'), (1, 3, 3, 'soon'))")
+
+
+@pytest.mark.parametrize("escape", ["\\ud800", "\\uDFFF", "\\u0000"])
+def test_json_escapes_that_are_no_text(tmp_path, escape):
+    good = '{"user": "\\ud83d\\ude00", "item": " 2", "rating": 3}\n'
+    path = write(tmp_path / "t.jsonl", good + f'{{"user": "a{escape}", "item": "2", "rating": 3}}\n')
+    with pytest.raises(DataError, match=r"line 2: cannot read .*: (a NUL character|half of a surrogate pair)"):
+        read_columns(path)
+    found = read_columns(path, on_error="skip")
+    assert (found.users.ids.tolist(), found.n_skipped) == (["\U0001f600"], 1)
+
+
 def test_zstd(tmp_path):
     path = tmp_path / "t.csv.zst"
     duckdb.sql("SELECT 'u' || range AS user, range AS item, 3.5 AS rating FROM range(1000)").write_csv(

@@ -20,6 +20,7 @@ LONGEST_ID = 1000
 LARGEST_RATING = float(np.finfo(np.float32).max)
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
 
 
@@ -94,6 +95,8 @@ class Layout:
                 raise LineFault(f"a line break stands within the {role}")
             if "\0" in value:
                 raise LineFault(f"a NUL character stands within the {role}")
+            if _HALF_A_PAIR.search(value):
+                raise LineFault(f"half of a surrogate pair, which is no Unicode text, stands within the {role}")
         return wanted
 
     def _rating(self, text: str) -> float:

@@ -80,6 +80,8 @@ def _split(layout: Layout, quoted: bool) -> tuple[list[str], str]:
     if layout.keys:
         # Whether a text is an object or a text that looks like one, Python sees.
         plain += ["NOT contains(line[2:], '{')", "NOT contains(line, '[')"]
+        # Halves of pairs and NULs, as JSON escapes them.
+        plain.append(r"(NOT contains(line, '\u') OR NOT regexp_matches(line, '\\u(0000|d[89a-f])', 'i'))")
         return [f"f[{at + 1}]" for at in range(len(layout.keys))], " AND ".join(plain)
     fields = [f"f[{at + 1}]" for at in layout.columns]
     plain.append(f"len(f) = {layout.n_fields}" if layout.n_fields > max(layout.columns) else "false")
