@@ -562,3 +562,26 @@ def test_the_cache_is_bounded_seen_and_cleared(tmp_path, cache, monkeypatch):
 def test_duckdb_is_imported_by_reading_alone():
     code = "import sys, nnmf.tables; assert 'duckdb' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (2, 5), (1, 4.5), (1.0001, 5)])
+def test_a_scale_holds_the_ratings_of_its_table(scale):
+    with pytest.raises(ConfigError, match=r"scale: got \(.*\), and x has ratings from 1 to 5; give a scale that holds"):
+        Ratings.from_arrays([1, 2, 3], [1, 2, 3], [1, 5, 3], scale=scale, name="x")
+    table = Ratings.from_arrays([1, 2, 3], [1, 2, 3], [0.1, 4.7, 3.3], scale=(0.1, 4.7))
+    assert table.scale == (0.1, 4.7)
+    # Ratings to test on may lie outside the scale that was trained on.
+    assert Ratings.from_arrays([1], [2], [9], like=table).scale == (0.1, 4.7)
+
+
+@pytest.mark.parametrize("scale", [("1", 5), (True, 5), "15", ("15", (True, 5)), (0, np.True_), 5])
+def test_what_is_no_bound_of_a_scale(scale):
+    with pytest.raises(ConfigError, match="scale: got .*; give the lowest and the highest rating"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 5], scale=scale)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"r.csv", ["r.csv"]])
+def test_what_is_no_path(path):
+    for read in (Ratings.from_file, read_columns):
+        with pytest.raises(ConfigError, match=r"path: got .*; give the path of a file as a text or a pathlib.Path"):
+            read(path)

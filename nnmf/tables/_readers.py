@@ -78,11 +78,9 @@ def read_columns(
     ConfigError
         Options that cannot be used.
     """
-    path = Path(path)
+    path = checked_path(path)
     if on_error not in ("raise", "skip"):
         raise ConfigError(one_of(on_error, ("raise", "skip"), "on_error"))
-    if "\0" in str(path):
-        raise DataError(f"{str(path)!r}: no file can have a NUL in its name; check the path.")
     delimiter = None if delimiter is None else _unescape(delimiter)
     _check_columns(columns, header)
     try:
@@ -105,6 +103,23 @@ def read_columns(
     if found.n_skipped:
         logger.warning("%s: skipped %d malformed lines, kept %d ratings.", path, found.n_skipped, len(found.rating))
     return found
+
+
+def checked_path(path: Any) -> Path:
+    """The path of a file that may be any object.
+
+    Raises
+    ------
+    ConfigError
+        What is no path of text.
+    DataError
+        A NUL in it.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise ConfigError(f"path: got {path!r}; give the path of a file as a text or a pathlib.Path.")
+    if "\0" in str(path):
+        raise DataError(f"{str(path)!r}: no file can have a NUL in its name; check the path.")
+    return Path(path)
 
 
 def _check_columns(columns: Wanted | None, header: bool | None) -> None:
