@@ -102,9 +102,7 @@ def test_the_catalogue_counts_each_pair_once():
 @pytest.mark.parametrize("name", NAMES)
 def test_rmse_has_one_meaning(name):
     train, test = low_rank(noise=1.0).split(0.8)
-    train = nnmf.Ratings.from_arrays(
-        train.users.ids[train.user], train.items.ids[train.item], train.rating, scale=(2.5, 3.5)
-    )
+    train = replace(train, scale=(2.5, 3.5))
     model = nnmf.fit(name, train, test, **SETTINGS[name])
     clipped = model.predict(test.users.ids[test.user.clip(0)], test.items.ids[test.item.clip(0)])
     known = test.known

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.tables import Ratings, read_columns
+from nnmf.tables import PairReader, Ratings, read_columns
 from nnmf.tables._layout import Layout, LineFault
 
 rows = st.lists(
@@ -292,10 +292,38 @@ def test_fields_in_quotes_may_hold_the_delimiter(tmp_path, mark):
 )
 def test_a_quote_ends_in_its_line(tmp_path, text):
     path = write(tmp_path / "t.csv", "a,b,1\n" + text)
-    with pytest.raises(DataError, match=r"line 2: cannot read .*(a quote is not closed|line break)"):
+    with pytest.raises(
+        DataError, match=r"line 2: cannot read .*(runs over the end of its line, which is not read here|line break)"
+    ):
         read_columns(path)
     found = read_columns(path, on_error="skip")
     assert set(found.user_id) <= {"a", "u2", "u3"} and found.n_skipped >= 1
+
+
+@pytest.mark.parametrize("quoted_at_first", [False, True])
+def test_no_half_of_a_record_over_two_lines_becomes_a_rating(tmp_path, quoted_at_first):
+    first = '"a",b,1\n' if quoted_at_first else "a,b,1\n"
+    for broken, n_bad in (('u1,"i5,3\nu2,b",4\n', 2), ('u1,"i5\nx,y,3\n\n b",4\n', 3), ('u1,i5,"3\n4"\n', 2)):
+        path = write(tmp_path / "t.csv", first + broken + '"c""",d,2\n')
+        found = read_columns(path, on_error="skip")
+        assert (found.user_id.tolist(), found.n_skipped) == (["a", 'c"'], n_bad)
+    # A quote that nothing closes takes no other line with it.
+    path = write(tmp_path / "t.csv", first + 'u1,"i5,3\nu2,i5,3\nu3,"i5,3\nu4,"i5",3\n')
+    found = read_columns(path, on_error="skip")
+    assert (found.user_id.tolist(), found.n_skipped) == (["a", "u2", "u4"], 2)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_blanks_within_quotes_belong_to_the_id(tmp_path, late):
+    plain = "1,2,3\n" * 300 if late else ""
+    path = write(tmp_path / "t.csv", plain + '" 1", 2 ,3\n1,"2\t"," 4 "\n  1 ,"2",5\n')
+    found = read_columns(path)
+    assert (found.user_id[-3:].tolist(), found.item_id[-3:].tolist()) == ([" 1", "1", "1"], ["2", "2\t", "2"])
+    assert found.rating[-3:].tolist() == [3, 4, 5]
+    pairs = write(tmp_path / "pairs.csv", '" 1", 2 \n1,"2\t"\n')
+    with pairs.open("rb") as file:
+        (block,) = [block for block in PairReader(file, "pairs", (False, False)).blocks() if len(block.line) == 1][1:]
+    assert (block.user_id, block.item_id) == (["1"], ["2\t"])
 
 
 @pytest.mark.parametrize("cell", ['""', '" "', "   "])

@@ -1,5 +1,6 @@
 """What tables are read from: files of every layout, queries, frames; and what ids and the cache promise."""
 
+import contextlib
 import gzip
 import logging
 import os
@@ -277,6 +278,70 @@ def test_parquet(tmp_path):
         read_columns(path, cache=False)
 
 
+def parquet(path, rows, names="user, item, rating"):
+    duckdb.sql(f"SELECT * FROM (VALUES {rows}) t({names})").write_parquet(str(path))
+    return path
+
+
+def test_blanks_of_what_has_columns_belong_to_the_id(tmp_path):
+    values = "(' 1', 'a', 1), ('1', 'a\t', 2), ('01', 'a', 3)"
+    for found in (read_columns(parquet(tmp_path / "t", values)), Ratings.from_sql(f"FROM (VALUES {values})")):
+        assert sorted(found.users.ids.tolist()) == [" 1", "01", "1"]
+        assert found.items.ids.tolist() == ["a", "a\t"]
+        assert found.users.index([" 1", "1 ", "1"]).tolist() == [0, -1, 2]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("('a' || chr(0) || 'b', 'x', '3')", r"no usable user: 'a\\x00b' holds a NUL character"),
+        ("(' ', 'x', '3')", "no usable user: it is missing"),
+        ("('a', 'x', 'four')", "no usable rating: 'four' is no finite rating"),
+        ("('a', 'x', NULL)", "no usable rating: it is missing"),
+    ],
+)
+def test_a_row_that_is_no_rating_is_named_with_its_reason(tmp_path, row, reason):
+    values = f"('a', 'y', '1'), {row}, {row}"
+    with pytest.raises(
+        DataError, match=rf"row 2 has {reason} \(2 such rows in all\); .* a WHERE in the query"
+    ) as error:
+        Ratings.from_sql(f"FROM (VALUES {values})")
+    assert "on_error" not in str(error.value)
+    path = parquet(tmp_path / "t", values)
+    with pytest.raises(DataError, match=rf"row 2 has {reason} .*on_error='skip' \(--on-error skip\)"):
+        read_columns(path)
+    assert read_columns(path, on_error="skip").n_skipped == 2
+    with pytest.raises(DataError, match="holds no ratings, for all 1 rows were skipped"):
+        read_columns(parquet(path, row), on_error="skip")
+
+
+def test_integers_beyond_64_bits_are_texts():
+    found = Ratings.from_sql("SELECT 9223372036854775808::UBIGINT, 170141183460469231731687303715884105727::HUGEINT, 3")
+    assert (found.users.ids.tolist(), found.items.ids.tolist()) == (["9223372036854775808"], [str(2**127 - 1)])
+    assert Ratings.from_sql("SELECT 7::UBIGINT, 8::HUGEINT, 3").users.ids.tolist() == [7]
+
+
+def test_dates_as_texts_in_the_fourth_column(caplog):
+    query = "SELECT 1 AS a, 2 AS b, 3 AS c, {} AS d"
+    assert Ratings.from_sql(query.format("'2020-01-01'")).timestamp.tolist() == [1577836800]
+    assert Ratings.from_sql(query.format("'1970-01-01 00:01:00'")).timestamp.tolist() == [60]
+    with caplog.at_level(logging.INFO):
+        assert Ratings.from_sql(query.format("'good'")).timestamp is None
+    assert "query: the fourth column, d, is no timestamp and is left out" in caplog.text
+    with pytest.raises(DataError, match="row 2 has no usable timestamp: 'soon' is no date or timestamp"):
+        Ratings.from_sql("FROM (VALUES (1, 2, 3, '2020-01-01'), (1, 3, 3, 'soon'))")
+
+
+@pytest.mark.parametrize("escape", ["\\ud800", "\\uDFFF", "\\u0000"])
+def test_json_escapes_that_are_no_text(tmp_path, escape):
+    good = '{"user": "\\ud83d\\ude00", "item": " 2", "rating": 3}\n'
+    path = write(tmp_path / "t.jsonl", good + f'{{"user": "a{escape}", "item": "2", "rating": 3}}\n')
+    with pytest.raises(DataError, match=r"line 2: cannot read .*: (a NUL character|half of a surrogate pair)"):
+        read_columns(path)
+    found = read_columns(path, on_error="skip")
+    assert (found.users.ids.tolist(), found.n_skipped) == (["\U0001f600"], 1)
+
+
 def test_zstd(tmp_path):
     path = tmp_path / "t.csv.zst"
     duckdb.sql("SELECT 'u' || range AS user, range AS item, 3.5 AS rating FROM range(1000)").write_csv(
@@ -284,6 +349,25 @@ def test_zstd(tmp_path):
     )
     found = read_columns(path)
     assert found.user_id.tolist() == [f"u{at}" for at in range(1000)]
+
+
+def test_a_zstd_file_that_ends_early_is_refused(tmp_path):
+    path = tmp_path / "t.csv.zst"
+    duckdb.sql("SELECT hash(range) AS user, range AS item, 3.5 AS rating FROM range(100000)").write_csv(
+        str(path), compression="zstd"
+    )
+    whole = path.read_bytes()
+    # A second frame and one without data stand behind the first.
+    more = whole + b"\x5b\x2a\x4d\x18\x03\0\0\0abc"
+    path.write_bytes(more)
+    assert len(read_columns(path, cache=False).rating) == 100_000
+    for end in (5, 7, len(whole) // 2, len(whole) - 70_000, len(whole) - 1, len(whole) + 6, len(more) - 1):
+        path.write_bytes(more[:end])
+        with pytest.raises(DataError, match=rf"the compressed file is damaged \(it ends early, at byte {end}\)"):
+            read_columns(path, cache=False)
+    path.write_bytes(whole + b"rubbish!")
+    with pytest.raises(DataError, match=rf"damaged \(no frame begins at byte {len(whole)}\); get it again"):
+        read_columns(path, cache=False)
 
 
 def test_a_gzip_bomb_is_refused_in_little_memory(tmp_path):
@@ -351,6 +435,73 @@ def test_queries_that_are_no_table(query, message):
         Ratings.from_sql("SELECT 1", 5)
 
 
+@pytest.fixture
+def sqlite(tmp_path):
+    """A connection to a database with a table r (user, item, rating) without types."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "d.sqlite")) as database:
+        database.execute("CREATE TABLE r (user, item, rating)")
+        yield database
+
+
+@pytest.mark.parametrize(
+    ("late", "users"),
+    [((1, 2, 3.5), None), (("0149995", 2, 3), "text"), (("x149995", 2, 3), "text"), ((1.0, 2, 3), None)],
+)
+def test_a_columns_type_in_sqlite_is_that_of_all_its_values(sqlite, late, users):
+    n = 70_000
+    sqlite.executemany("INSERT INTO r VALUES (?, ?, ?)", ((u + 2, 1, 3) for u in range(n)))
+    sqlite.execute("INSERT INTO r VALUES (?, ?, ?)", late)
+    table = Ratings.from_sql("SELECT * FROM r", sqlite)
+    expected = [*range(2, n + 2), late[0]]
+    assert table.users.at(table.user).tolist() == (list(map(str, expected)) if users else expected)
+    assert table.rating[-1] == late[2] and (table.rating[:-1] == 3).all()
+
+
+def test_bytes_in_sqlite_are_no_ids(sqlite):
+    sqlite.executemany("INSERT INTO r VALUES (?, ?, ?)", [("a", 1, 2), (b"ab", 1, 2), ("b", 1, b"2")])
+    with pytest.raises(DataError, match="the column 'user' of user ids holds BLOB; give whole numbers or texts"):
+        Ratings.from_sql("SELECT * FROM r", sqlite)
+    with pytest.raises(DataError, match="the column 'rating' of ratings holds BLOB; give numbers"):
+        Ratings.from_sql("SELECT 'a' AS user, item, rating FROM r", sqlite)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["{} -- the rest", "{};", "{}; -- all; of it\n ; /* 'and' */ ", "/* first */ {}", "{} WHERE '--;' <> ';--'"],
+)
+def test_a_query_may_end_in_semicolons_and_comments(sqlite, query):
+    sqlite.execute("INSERT INTO r VALUES (1, 2, 3)")
+    assert rows(Ratings.from_sql(query.format("SELECT * FROM r"), sqlite)) == [(1, 2, 3.0)]
+    assert rows(Ratings.from_sql(query.format("SELECT * FROM (SELECT 1, 2, 3)"))) == [(1, 2, 3.0)]
+
+
+def test_columns_of_one_name(sqlite):
+    for source in (None, sqlite):
+        assert rows(Ratings.from_sql("SELECT 1, 1, 3", source)) == [(1, 1, 3.0)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["DELETE FROM r", "INSERT INTO r VALUES (1, 2, 3) RETURNING *", "SELECT 1, 2, 3; DELETE FROM r", "DROP TABLE r"],
+)
+def test_what_is_no_select_is_refused_before_it_is_carried_out(sqlite, query):
+    sqlite.execute("INSERT INTO r VALUES (4, 5, 6)")
+    sqlite.commit()
+    with duckdb.connect() as con:
+        con.execute("CREATE TABLE r AS SELECT 4 AS user, 5 AS item, 6 AS rating")
+        for source in (sqlite, con):
+            with pytest.raises(DataError, match=r"query: the query failed \(.*\); give one SELECT"):
+                Ratings.from_sql(query, source)
+            assert source.execute("SELECT * FROM r").fetchall() == [(4, 5, 6)]
+    assert not sqlite.in_transaction
+
+
+def test_a_path_that_is_no_database(tmp_path):
+    path = write(tmp_path / "t.csv", "u,i,r\n1,2,3\n")
+    with pytest.raises(DataError, match=r"t.csv: cannot be opened as a database .*give a database file of DuckDB or"):
+        Ratings.from_sql("SELECT 1, 2, 3", path)
+
+
 def test_frames_of_uuids_decimals_and_sparse_matrices():
     ids = [uuid.UUID(int=2), uuid.UUID(int=1)]
     table = Ratings.from_frame({"user_id": ids, "item_id": [1, 2], "rating": [Decimal("3.5"), Decimal(4)]})
@@ -411,3 +562,26 @@ def test_the_cache_is_bounded_seen_and_cleared(tmp_path, cache, monkeypatch):
 def test_duckdb_is_imported_by_reading_alone():
     code = "import sys, nnmf.tables; assert 'duckdb' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("scale", [(1, 1), (2, 5), (1, 4.5), (1.0001, 5)])
+def test_a_scale_holds_the_ratings_of_its_table(scale):
+    with pytest.raises(ConfigError, match=r"scale: got \(.*\), and x has ratings from 1 to 5; give a scale that holds"):
+        Ratings.from_arrays([1, 2, 3], [1, 2, 3], [1, 5, 3], scale=scale, name="x")
+    table = Ratings.from_arrays([1, 2, 3], [1, 2, 3], [0.1, 4.7, 3.3], scale=(0.1, 4.7))
+    assert table.scale == (0.1, 4.7)
+    # Ratings to test on may lie outside the scale that was trained on.
+    assert Ratings.from_arrays([1], [2], [9], like=table).scale == (0.1, 4.7)
+
+
+@pytest.mark.parametrize("scale", [("1", 5), (True, 5), "15", ("15", (True, 5)), (0, np.True_), 5])
+def test_what_is_no_bound_of_a_scale(scale):
+    with pytest.raises(ConfigError, match="scale: got .*; give the lowest and the highest rating"):
+        Ratings.from_arrays([1, 2], [1, 2], [1, 5], scale=scale)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"r.csv", ["r.csv"]])
+def test_what_is_no_path(path):
+    for read in (Ratings.from_file, read_columns):
+        with pytest.raises(ConfigError, match=r"path: got .*; give the path of a file as a text or a pathlib.Path"):
+            read(path)

@@ -74,9 +74,27 @@ def checked_scale(scale: Any) -> tuple[float, float]:
         They are no pair of finite numbers, the lower first.
     """
     try:
+        if isinstance(scale, str) or any(isinstance(bound, (str, bytes, bool, np.bool_)) for bound in scale):
+            raise TypeError
         low, high = map(float, scale)
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ConfigError(f"scale: got {scale!r}; give the lowest and the highest rating, such as (1, 5).")
     return low, high
+
+
+def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> None:
+    """Refuse a scale that ratings (n,) lie outside of, as those cannot be answered then.
+
+    Raises
+    ------
+    ConfigError
+        Such a rating.
+    """
+    low, high = np.float32(scale[0]), np.float32(scale[1])  # as precise as the ratings
+    if len(rating) and (rating.min() < low or rating.max() > high):
+        raise ConfigError(
+            f"scale: got {scale}, and {table} has ratings from {rating.min():g} to {rating.max():g}; give a scale that "
+            "holds them, or leave out what lies outside."
+        )

@@ -20,11 +20,16 @@ LONGEST_ID = 1000
 LARGEST_RATING = float(np.finfo(np.float32).max)
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
 
 
 class LineFault(ValueError):
     """A line that cannot be read; the text says what is wrong with it."""
+
+
+class OpenQuote(LineFault):
+    """A line that ends within a field in quotes."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +89,11 @@ class Layout:
             if len(fields) != self.n_fields or self.n_fields <= max(self.columns):
                 pair = "; a table needs a rating behind user and item, such as 1" if len(fields) == 2 else ""
                 raise LineFault(f"found {len(fields)} field{'s' * (len(fields) != 1)}{pair}")
-            wanted = [fields[at].strip() for at in self.columns]
+            wanted = [fields[at] for at in self.columns]
+        # Blanks of a text in quotes belong to an id.
+        wanted[2:] = [value.strip() for value in wanted[2:]]
         for role, value in zip(ROLES, wanted, strict=False):
-            if value == "":
+            if not value.strip():
                 raise LineFault(f"the {role} is missing")
             if len(value) > LONGEST_ID:
                 raise LineFault(f"the {role} has more than {LONGEST_ID} characters")
@@ -94,6 +101,8 @@ class Layout:
                 raise LineFault(f"a line break stands within the {role}")
             if "\0" in value:
                 raise LineFault(f"a NUL character stands within the {role}")
+            if _HALF_A_PAIR.search(value):
+                raise LineFault(f"half of a surrogate pair, which is no Unicode text, stands within the {role}")
         return wanted
 
     def _rating(self, text: str) -> float:
@@ -131,25 +140,27 @@ def _members(text: str, keys: tuple[str, ...]) -> list[str]:
         value = members.get(key)
         if value is not None and not isinstance(value, (str, bool)):
             raise LineFault(f"the {role} {key!r} is neither a text nor a number")
-        values.append("" if value is None else value.strip() if isinstance(value, str) else json.dumps(value))
+        values.append("" if value is None else value if isinstance(value, str) else json.dumps(value))
     return values
 
 
 def split_line(text: str, delimiter: str) -> list[str]:
-    """The fields of a line, which may stand in double quotes.
+    """The fields of a line, which may stand in double quotes; blanks around a field are none of it, those in quotes are.
 
     Raises
     ------
+    OpenQuote
+        A quote that is not closed within the line.
     LineFault
-        A quote that is not closed within the line, or a line break within it.
+        A line break within the line.
     """
     text = text.strip("\r\n")
     if '"' not in text:
-        return text.split() if delimiter == " " else text.split(delimiter)
+        return text.split() if delimiter == " " else [field.strip() for field in text.split(delimiter)]
     mark = delimiter
     if len(delimiter) > 1:
         if _STAND_IN in text:
-            return text.split(delimiter)
+            return [field.strip() for field in text.split(delimiter)]
         text, mark = text.replace(delimiter, _STAND_IN), _STAND_IN
     elif delimiter == " ":
         text = text.replace("\t", " ").strip()
@@ -159,8 +170,26 @@ def split_line(text: str, delimiter: str) -> list[str]:
     except csv.Error as error:
         raise LineFault(str(error)) from None
     if not rest:
-        raise LineFault("a quote is not closed")
+        raise OpenQuote("a quoted field runs over the end of its line, which is not read here")
+    if mark == " ":
+        return fields
+    # The csv module does not tell which fields stood in quotes.
+    written = re.finditer(rf'(?:^|{re.escape(mark)})(?:(")(?:[^"]|"")*"?)?[^{re.escape(mark)}]*', text)
+    fields = [field if found[1] else field.strip() for field, found in zip(fields, written, strict=True)]
     return [field.replace(_STAND_IN, delimiter) for field in fields] if len(delimiter) > 1 else fields
+
+
+def closes_quote(text: str, layout: Layout) -> bool:
+    """Whether a line can be the end of a field in quotes that began in a line before."""
+    if text.count('"') % 2 == 0 or layout.keys:
+        return False
+    try:
+        split_line(text, layout.delimiter)
+    except OpenQuote:
+        return False
+    except LineFault:
+        pass
+    return True
 
 
 def number(text: str) -> float:

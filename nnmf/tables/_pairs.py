@@ -152,14 +152,14 @@ class PairReader:
         return True
 
     def _id(self, fields: list[str], side: int, number: int) -> int | str:
-        text = fields[self.at[side]].strip()
+        text = fields[self.at[side]]
         if len(text) > LONGEST_ID:  # one would make every other of its column as wide in memory
             raise self.fault(number, f"the {('user', 'item')[side]} id has more than {LONGEST_ID} characters.")
         if "\0" in text:
             raise self.fault(number, f"the {('user', 'item')[side]} id {shown(text)} holds a NUL character.")
         if self.whole_ids[side] and is_whole(text):
             return int(text)
-        if self.whole_ids[side] or not text:
+        if self.whole_ids[side] or not text.strip():
             wanted = "a whole number, as the model's ids are" if self.whole_ids[side] else "an id"
             raise self.fault(number, f"the {('user', 'item')[side]} id is {shown(text)} instead of {wanted}.")
         return text

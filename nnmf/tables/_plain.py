@@ -29,16 +29,13 @@ def plain_rows(layout: Layout, lines: str, as_text: list[bool], integer: str, bl
     quoted : bool
         Whether fields in quotes are read too.
     """
-    fields, plain = _split(layout, quoted)
-    if blanks:
-        fields = [f"trim({text}, {literal(blanks)})" for text in fields]
-    elif layout.delimiter != " ":
-        others = [blank for blank in USUAL_BLANKS if blank != layout.delimiter]
-        plain += "".join(f" AND NOT contains(line, '{blank}')" for blank in others)
+    fields, plain = _split(layout, quoted, blanks)
     inner = [f"{value} AS {role}_text" for value, role in zip(fields, (*ROLES[:3], "stamp"), strict=False)]
     outer, good = [], ["plain"]
     for side, text in zip(ROLES[:2], as_text, strict=True):
         good.append(f"strlen({side}_text) BETWEEN 1 AND {LONGEST_ID}")
+        if quoted or layout.keys:  # nothing but blanks is no id, though they belong to one in quotes
+            good.append(f"(regexp_matches({side}_text, '^[!-~]') OR trim({side}_text, {literal(BLANKS)}) <> '')")
         if layout.keys:  # JSON's large numbers lose their digits
             good.append(f"NOT regexp_full_match({side}_text, '-?[0-9.]+[eE][-+]?[0-9]+')")
         number = f"TRY_CAST({side}_text AS {integer})"
@@ -74,14 +71,21 @@ def _fields(layout: Layout) -> str:
     return f"string_split(line, {literal(layout.delimiter)})"
 
 
-def _split(layout: Layout, quoted: bool) -> tuple[list[str], str]:
+def _split(layout: Layout, quoted: bool, blanks: str) -> tuple[list[str], str]:
     """The SQL of the wanted fields of the list ``f``, and of whether the line is plain: surely read as Python does."""
     plain = ["NOT contains(line, chr(0))"]
     if layout.keys:
         # Whether a text is an object or a text that looks like one, Python sees.
         plain += ["NOT contains(line[2:], '{')", "NOT contains(line, '[')"]
-        return [f"f[{at + 1}]" for at in range(len(layout.keys))], " AND ".join(plain)
+        # Halves of pairs and NULs, as JSON escapes them.
+        plain.append(r"(NOT contains(line, '\u') OR NOT regexp_matches(line, '\\u(0000|d[89a-f])', 'i'))")
+        values = [f"f[{at + 1}]" for at in range(len(layout.keys))]
+        return [*values[:2], *(f"trim({value}, {literal(blanks)})" for value in values[2:])], " AND ".join(plain)
     fields = [f"f[{at + 1}]" for at in layout.columns]
+    if blanks:
+        fields = [f"trim({text}, {literal(blanks)})" for text in fields]
+    elif layout.delimiter != " ":
+        plain += [f"NOT contains(line, '{blank}')" for blank in USUAL_BLANKS if blank != layout.delimiter]
     plain.append(f"len(f) = {layout.n_fields}" if layout.n_fields > max(layout.columns) else "false")
     if layout.delimiter == " ":
         plain.append(r"NOT regexp_matches(line, '[^\t -~]')")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from nnmf.errors import ConfigError, DataError
 
 from ._building import arrays_of_frame, columns_of_arrays
 from ._cache import Columns
+from ._checks import check_within
 from ._duplicates import check_way, without_duplicates
-from ._readers import read_columns
-from ._relation import read_query
+from ._query import read_query
+from ._readers import checked_path, read_columns
 from ._splits import first_of, n_of_train, share_of_each, shuffled
 from ._table import OWN_SCALE, Table
 
@@ -89,8 +89,9 @@ class Ratings(Table):
     ) -> Ratings:
         """A table from a file: text, JSON lines or Parquet; see `read_columns` and `from_arrays`."""
         check_way(duplicates)
+        path = checked_path(path)
         found = read_columns(path, delimiter=delimiter, header=header, columns=columns, on_error=on_error, cache=cache)
-        return cls._of_columns(found, duplicates, like, name or Path(path).name, scale)
+        return cls._of_columns(found, duplicates, like, name or path.name, scale)
 
     @classmethod
     def from_sql(
@@ -159,9 +160,10 @@ class Ratings(Table):
         name: str,
         scale: tuple[float, float] | None,
     ) -> Ratings:
-        table = cls(
-            found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, scale or OWN_SCALE
-        )
+        bounds = OWN_SCALE if scale is None else scale
+        table = cls(found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, bounds)
+        if scale is not None:
+            check_within(table.rating, table.scale, name)
         table = without_duplicates(table, duplicates)
         return table if like is None else table.mapped(like)
 

@@ -21,6 +21,7 @@ from ._head import Columns as Wanted
 from ._layout import ROLES
 from ._relation import read_relation
 from ._text import LONGEST_LINE, TextTable
+from ._zstd import check_zstd
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,9 @@ def read_columns(
     Lines end with LF, CRLF or CR. Fields may stand in double quotes, which end in the line they begin in; blanks around
     a field do not count. Ids are what stands there: where all of a column are integers of 64 bits, written without
     leading zeros or plus signs, they are integers, else they are all texts. An id has at most 1,000 characters.
+
+    Of a gzip file the checksum is verified. Of a zstd file only that it is whole: bytes altered within it are found just
+    where they make no sense any more.
 
     Parameters
     ----------
@@ -74,11 +78,9 @@ def read_columns(
     ConfigError
         Options that cannot be used.
     """
-    path = Path(path)
+    path = checked_path(path)
     if on_error not in ("raise", "skip"):
         raise ConfigError(one_of(on_error, ("raise", "skip"), "on_error"))
-    if "\0" in str(path):
-        raise DataError(f"{str(path)!r}: no file can have a NUL in its name; check the path.")
     delimiter = None if delimiter is None else _unescape(delimiter)
     _check_columns(columns, header)
     try:
@@ -101,6 +103,23 @@ def read_columns(
     if found.n_skipped:
         logger.warning("%s: skipped %d malformed lines, kept %d ratings.", path, found.n_skipped, len(found.rating))
     return found
+
+
+def checked_path(path: Any) -> Path:
+    """The path of a file that may be any object.
+
+    Raises
+    ------
+    ConfigError
+        What is no path of text.
+    DataError
+        A NUL in it.
+    """
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise ConfigError(f"path: got {path!r}; give the path of a file as a text or a pathlib.Path.")
+    if "\0" in str(path):
+        raise DataError(f"{str(path)!r}: no file can have a NUL in its name; check the path.")
+    return Path(path)
 
 
 def _check_columns(columns: Wanted | None, header: bool | None) -> None:
@@ -139,6 +158,8 @@ def _read(path: Path, delimiter: str | None, header: bool | None, columns: Wante
         raise ConfigError("delimiter and header: belong to text; a Parquet file names its columns itself.")
     if kind == "gzip":
         _check_gzip(path)
+    elif kind == "zstd":
+        check_zstd(path)
     try:
         with connection(path) as (con, source):
             if kind == "parquet":

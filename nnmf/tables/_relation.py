@@ -1,35 +1,33 @@
-"""Reading what already has columns: Parquet files, and the queries of a database."""
+"""Reading what already has columns: a Parquet file, or the answer of a query (`_query`)."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from nnmf.errors import ConfigError, DataError
+from nnmf.errors import DataError
 
 from ._cache import Columns
 from ._columns import as_column
-from ._duckdb import connection, fetch_numbered, identifier, literal, number_texts
+from ._duckdb import fetch_numbered, identifier, number_texts
 from ._head import Columns as Wanted
 from ._ids import IdMap
-from ._layout import LARGEST_RATING, ROLES
+from ._layout import LARGEST_RATING, ROLES, shown
 from ._names import column_places
+
+logger = logging.getLogger(__name__)
 
 _INTEGERS = set(
     ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "UHUGEINT"]
 )
+_WIDE = {"UBIGINT", "HUGEINT", "UHUGEINT"}
 _NUMBERS = _INTEGERS | {"DOUBLE", "FLOAT", "DECIMAL"}
-_SQLITE_ROWS = 1 << 16
-_SQLITE_MAGIC = b"SQLite format 3\0"
 
 
-def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, skip: bool = False) -> Columns:
+def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, skip: bool | None = None) -> Columns:
     """The columns of a table or of a query in parentheses.
 
     Parameters
@@ -42,8 +40,8 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
         What errors call it.
     columns
         Which hold what: positions, or names by role; default: by known names, else by position.
-    skip : bool
-        Whether rows that are no rating are left out.
+    skip : bool, optional
+        Whether rows that are no rating are left out; without it they are not, and the query is to do so.
 
     Raises
     ------
@@ -53,6 +51,14 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
     found = con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     names, types = [row[0] for row in found], [row[1].partition("(")[0] for row in found]
     places = _places(names, types, name, columns)
+    for at in places[:2]:
+        if types[at] in _WIDE and _is_beyond_64_bits(con, relation, identifier(names[at])):
+            types[at] = "VARCHAR"
+    if columns is None and places[3:] == (3,) and types[3] == "VARCHAR" and column_places(names)[3] != 3:
+        usable = _converted("timestamp", identifier(names[3]), names[3], types[3], name)
+        if con.execute(f"SELECT count({usable}) FROM {relation}").fetchone() == (0,):
+            logger.info("%s: the fourth column, %s, is no timestamp and is left out.", name, names[3])
+            places = places[:3]
     wanted = []
     for role, at in zip(ROLES, places, strict=False):
         wanted.append(f"{_converted(role, identifier(names[at]), names[at], types[at], name)} AS {role}")
@@ -66,11 +72,27 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
             texts[side] = number_texts(con, rows, side, f"{side} <> ''")
     stamp = ", timestamp" if len(places) > 3 else ""
     arrays, missing = fetch_numbered(con, rows, [side in texts for side in ROLES[:2]], f"rating{stamp}")
-    return _columns_of(arrays, missing, texts, name, skip)
+
+    def value_of(role: str) -> str | None:
+        """The first value that is no usable one of its role."""
+        at = places[ROLES.index(role)]
+        value = identifier(names[at])
+        usable = _converted(role, value, names[at], types[at], name)
+        found = con.execute(
+            f"SELECT CAST({value} AS VARCHAR) FROM {relation} WHERE ({usable}) IS NULL LIMIT 1"
+        ).fetchone()
+        return found[0] if found else None
+
+    return _columns_of(arrays, missing, texts, name, skip, value_of)
 
 
 def _columns_of(
-    arrays: dict[str, np.ndarray], missing: dict[str, np.ndarray], texts: dict[str, Any], name: str, skip: bool
+    arrays: dict[str, np.ndarray],
+    missing: dict[str, np.ndarray],
+    texts: dict[str, Any],
+    name: str,
+    skip: bool | None,
+    value_of: Callable[[str], str | None],
 ) -> Columns:
     bad = np.zeros(len(arrays["rating"]), bool)
     for mask in missing.values():
@@ -79,12 +101,14 @@ def _columns_of(
     if n_bad and not skip:
         row = int(np.argmax(bad))
         role = next(role for role, mask in missing.items() if mask[row])
+        way_out = "with a WHERE in the query" if skip is None else "with on_error='skip' (--on-error skip)"
         raise DataError(
-            f"{name}: row {row + 1} has no usable {role} ({n_bad} such rows in all); leave such rows out with on_error='skip' "
-            "or a WHERE in the query."
+            f"{name}: row {row + 1} has no usable {role}: {_reason(role, value_of(role))} ({n_bad} such rows in all); "
+            f"mend them, or leave them out {way_out}."
         )
     if n_bad == len(bad):
-        raise DataError(f"{name}: holds no ratings; give at least one row of user, item, rating[, timestamp].")
+        skipped = f", for all {n_bad} rows were skipped" if n_bad else ""
+        raise DataError(f"{name}: holds no ratings{skipped}; give at least one row of user, item, rating[, timestamp].")
     if n_bad:
         arrays = {role: array[~bad] for role, array in arrays.items()}
     maps, index = [], []
@@ -98,6 +122,25 @@ def _columns_of(
         index.append(codes)
     rating = as_column(arrays["rating"], np.float32, f"{name}: ratings")
     return Columns(maps[0], maps[1], index[0], index[1], rating, arrays.get("timestamp"), n_bad)
+
+
+def _is_beyond_64_bits(con: Any, relation: str, column: str) -> bool:
+    """Whether integers of a column do not fit in 64 bits with a sign: as ids they are texts then, as in a file of text."""
+    low, high = con.execute(f"SELECT min({column}), max({column}) FROM {relation}").fetchone()
+    return low is not None and not -(2**63) <= low <= high < 2**63
+
+
+def _reason(role: str, value: str | None) -> str:
+    """What is wrong with a value, in words."""
+    if value is None or not value.strip():
+        return "it is missing"
+    if role in ("user", "item"):
+        return (
+            f"{shown(value)} holds a NUL character"
+            if "\0" in value
+            else f"{shown(value)} is no whole number of 64 bits"
+        )
+    return f"{shown(value)} is no {'finite rating' if role == 'rating' else 'date or timestamp of 64 bits'}"
 
 
 def _places(names: list[str], types: list[str], name: str, columns: Wanted | None) -> tuple[int, ...]:
@@ -125,7 +168,9 @@ def _places(names: list[str], types: list[str], name: str, columns: Wanted | Non
         raise DataError(
             f"{name}: no known name among its columns {', '.join(names)} stands for {missing}; name the columns."
         )
-    has_time = len(names) > 3 and (known[3] == 3 or types[3] in _INTEGERS or types[3].startswith(("TIMESTAMP", "DATE")))
+    has_time = len(names) > 3 and (
+        known[3] == 3 or types[3] in _NUMBERS | {"VARCHAR"} or types[3].startswith(("TIMESTAMP", "DATE"))
+    )
     return (0, 1, 2, 3) if has_time else (0, 1, 2)
 
 
@@ -135,14 +180,18 @@ def _converted(role: str, column: str, written: str, kind: str, name: str) -> st
         if kind in _INTEGERS:
             return f"TRY_CAST({column} AS BIGINT)"
         if kind in ("VARCHAR", "UUID", "ENUM"):
-            return f"nullif(trim(CAST({column} AS VARCHAR)), '')"
+            text = f"CAST({column} AS VARCHAR)"
+            return f"CASE WHEN trim({text}) <> '' AND NOT contains({text}, chr(0)) THEN {text} END"
         if kind in _NUMBERS:
-            return f"CASE WHEN {column} = floor({column}) AND abs({column}) <= 9007199254740992 THEN CAST({column} AS BIGINT) END"
+            return f"CASE WHEN {column} = floor({column}) AND abs({column}) < 9007199254740992 THEN CAST({column} AS BIGINT) END"
         raise DataError(f"{name}: the column {written!r} of {role} ids holds {kind}; give whole numbers or texts.")
+    is_date = role == "timestamp" and kind.startswith(("TIMESTAMP", "DATE"))
+    if kind not in _NUMBERS | {"VARCHAR", "BOOLEAN", "ENUM", '"NULL"'} and not is_date:
+        raise DataError(f"{name}: the column {written!r} of {role}s holds {kind}; give numbers.")
     if role == "rating":
         value = f"TRY_CAST({column} AS DOUBLE)"
         return f"CASE WHEN abs({value}) <= {LARGEST_RATING!r} THEN CAST({value} AS FLOAT) END"
-    if kind.startswith(("TIMESTAMP", "DATE")):
+    if is_date:
         return f"CAST(floor(epoch({column})) AS BIGINT)"
     if kind == "VARCHAR":
         return (
@@ -151,86 +200,3 @@ def _converted(role: str, column: str, written: str, kind: str, name: str) -> st
     if kind in _NUMBERS - _INTEGERS:
         return f"TRY_CAST(trunc({column}) AS BIGINT)"
     return f"TRY_CAST({column} AS BIGINT)"
-
-
-# -- queries ---------------------------------------------------------------------------------------------------------
-def read_query(query: str, source: Any, name: str) -> Columns:
-    """The columns of a query; see `nnmf.tables.Ratings.from_sql`."""
-    if not isinstance(query, str) or not query.strip():
-        raise ConfigError(f"query: got {query!r}; give SQL that selects user, item, rating[, timestamp].")
-    query = query.strip().rstrip(";")
-    import duckdb
-
-    try:
-        if isinstance(source, sqlite3.Connection):
-            return _read_sqlite(query, source, name)
-        if source is None:
-            with connection() as (con, _):
-                return read_relation(con, f"({query})", name, None)
-        if isinstance(source, (str, os.PathLike)):
-            return _read_database(query, Path(source), name)
-        if isinstance(source, duckdb.DuckDBPyConnection):
-            try:  # in the caller's own connection, which alone sees its temporary tables
-                return read_relation(source, f"({query})", name, None)
-            finally:
-                for table in ("parsed", "user_ids", "item_ids"):
-                    source.execute(f"DROP TABLE IF EXISTS temp.nnmf_{table}")
-    except (duckdb.Error, sqlite3.Error) as error:
-        what = str(error).partition("\n\n")[0].replace("\n", " ")
-        raise DataError(f"{name}: the query failed ({what}); mend the query.") from None
-    raise ConfigError(
-        f"connection: got a {type(source).__name__}; give a connection of DuckDB or sqlite3, or the path of a database file."
-    )
-
-
-def _read_database(query: str, path: Path, name: str) -> Columns:
-    try:
-        with path.open("rb") as file:
-            is_sqlite = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path.") from None
-    if is_sqlite:  # DuckDB's own reader of SQLite is an extension that it would have to download
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return _read_sqlite(query, database, name)
-    with connection() as (con, _):
-        con.execute(f"ATTACH {literal(str(path.resolve()))} AS database (READ_ONLY)")
-        con.execute("USE database")
-        return read_relation(con, f"({query})", name, None)
-
-
-def _read_sqlite(query: str, database: sqlite3.Connection, name: str) -> Columns:
-    """The columns of a query to SQLite, handed over to DuckDB in batches, which knows what to do with any types."""
-    cursor = database.execute(query)
-    if cursor.description is None:
-        raise DataError(f"{name}: the query selects nothing; select user, item, rating[, timestamp].")
-    names = [column[0] for column in cursor.description]
-    with connection() as (con, _):
-        kinds: list[str] | None = None
-        for rows in _batches(cursor):
-            batch = list(zip(*rows, strict=True))
-            if kinds is None:
-                kinds = [_kind(column) for column in batch]
-                described = ", ".join(f"{identifier(n)} {kind}" for n, kind in zip(names, kinds, strict=True))
-                con.execute(f"CREATE TEMP TABLE given ({described})")
-            values = [
-                [None if value is None else str(value) for value in column] if kind == "VARCHAR" else list(column)
-                for column, kind in zip(batch, kinds, strict=True)
-            ]
-            unnested = ", ".join(f"unnest(CAST(${at + 1} AS {kind}[]))" for at, kind in enumerate(kinds))
-            con.execute(f"INSERT INTO given SELECT {unnested}", values)
-        if kinds is None:
-            raise DataError(f"{name}: holds no ratings; give at least one row of user, item, rating[, timestamp].")
-        return read_relation(con, "given", name, None)
-
-
-def _batches(cursor: sqlite3.Cursor) -> Iterator[Sequence[tuple[Any, ...]]]:
-    while rows := cursor.fetchmany(_SQLITE_ROWS):
-        yield rows
-
-
-def _kind(column: Sequence[Any]) -> str:
-    """The type of SQL for a column of SQLite, where every value has one of its own."""
-    kinds = set(map(type, column)) - {type(None)}
-    if kinds <= {int}:
-        return "BIGINT"
-    return "DOUBLE" if kinds <= {int, float} else "VARCHAR"

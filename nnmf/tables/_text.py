@@ -18,7 +18,7 @@ from ._duckdb import fetch_numbered, number_texts
 from ._head import Columns as Wanted
 from ._head import Head, find_layout, looks_like_number
 from ._ids import IdMap
-from ._layout import ROLES, LineFault, shown, split_line
+from ._layout import ROLES, LineFault, OpenQuote, closes_quote, shown, split_line
 from ._plain import BLANKS, USUAL_BLANKS, plain_rows
 from ._texts import Texts
 
@@ -31,6 +31,8 @@ LONGEST_LINE = 1 << 21
 # Four bytes that stand together in no table: DuckDB is to give whole lines.
 _NO_DELIMITER = "\x1e\x02\x1d\x03"
 _ODD_ROWS = 10_000
+# Lines in which a field in quotes that runs over the end of its own is looked for: further below, quotes are others.
+_QUOTED_LINES = 20
 
 
 @dataclass
@@ -43,6 +45,8 @@ class _Odd:
     stamp: list[int | None] = field(default_factory=list)
     n_bad: int = 0
     first_bad: DataError | None = None
+    #: lines that stand within a field in quotes
+    within: list[slice] = field(default_factory=list)
 
 
 class TextTable:
@@ -155,7 +159,7 @@ class TextTable:
         for at, side in enumerate(ROLES[:2]):
             if as_text[at]:
                 texts[at] = known = number_texts(self.con, source, side, "rating IS NOT NULL")
-                if self.blanks != BLANKS and known.have_blank_ends():
+                if self.blanks != BLANKS and not self.layout.keys and known.have_blank_ends():
                     self.blanks, as_text[:] = BLANKS, self.text_at_first
                     return None
         found, missing = fetch_numbered(self.con, source, as_text, f"rating{stamp}")
@@ -183,12 +187,18 @@ class TextTable:
         if not len(places):
             return odd
         rows = self.con.execute(f"SELECT line FROM ({query}) WHERE rating IS NULL")
-        at = 0
+        at, opened = 0, None
         while lines := rows.fetchmany(_ODD_ROWS):
             for place, (line,) in zip(places[at : at + len(lines)].tolist(), lines, strict=True):
                 if place < self.start or line is None or not line.strip():
                     continue
                 line = self._unmarked(place, line)
+                if opened is not None and '"' in line:
+                    begin, opened = opened, None
+                    if place - begin <= _QUOTED_LINES and closes_quote(line, self.layout):
+                        odd.n_bad += 1
+                        odd.within.append(slice(begin + 1, place))
+                        continue
                 try:
                     if place in self.not_text:
                         raise LineFault("not UTF-8 text")
@@ -199,6 +209,7 @@ class TextTable:
                     odd.rating.append(rating)
                     odd.stamp.append(stamp)
                 except LineFault as fault:
+                    opened = place if isinstance(fault, OpenQuote) else opened
                     odd.n_bad += 1
                     odd.first_bad = odd.first_bad or self._fault(place, line, fault)
                     if not skip:
@@ -219,6 +230,9 @@ class TextTable:
         keep = ~odd_rows if len(odd_rows) else np.ones(len(rating), bool)
         keep[place] = True
         keep[: self.start] = False
+        for lines in odd.within:
+            odd.n_bad += int(keep[lines].sum())
+            keep[lines] = False
         if not keep.any():
             raise odd.first_bad or self._empty()
         every = bool(keep.all())
