@@ -28,7 +28,7 @@ from ._texts import Texts
 logger = logging.getLogger(__name__)
 
 # Raised whenever reading changes, so that columns read by an older version are not taken for today's.
-_VERSION = 3
+_VERSION = 4
 _ENTRY = "entry.json"
 _DEFAULT_SIZE = 4 << 30
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
