@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import logging
 import os
 import sqlite3
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.tables import UNKNOWN, IdMap, Ratings, cache_files, clear_cache, read_columns
+from nnmf.tables import UNKNOWN, IdMap, PairReader, Ratings, cache_files, clear_cache, read_columns
 from nnmf.tables._texts import Texts
 
 duckdb = pytest.importorskip("duckdb")
@@ -576,7 +577,7 @@ def test_a_scale_holds_the_ratings_of_its_table(scale):
 
 @pytest.mark.parametrize("scale", [("1", 5), (True, 5), "15", ("15", (True, 5)), (0, np.True_), 5])
 def test_what_is_no_bound_of_a_scale(scale):
-    with pytest.raises(ConfigError, match="scale: got .*; give the lowest and the highest rating"):
+    with pytest.raises(ConfigError, match=r"scale: got .*; give the lowest and the highest rating"):
         Ratings.from_arrays([1, 2], [1, 2], [1, 5], scale=scale)
 
 
@@ -585,3 +586,23 @@ def test_what_is_no_path(path):
     for read in (Ratings.from_file, read_columns):
         with pytest.raises(ConfigError, match=r"path: got .*; give the path of a file as a text or a pathlib.Path"):
             read(path)
+
+
+@pytest.mark.parametrize(
+    "data", [gzip.compress(b"1,2\n"), b"\x28\xb5\x2f\xfd\x04\0", b"PAR1\x15\0", b'{"user": 1, "item": 2}\n']
+)
+def test_pairs_are_plain_text(data):
+    with pytest.raises(DataError, match=r"^x: is compressed, Parquet or JSON, and pairs are plain text; .*--pairs -"):
+        list(PairReader(io.BytesIO(data), "x", (False, False)).blocks())
+
+
+def test_numbers_for_names_are_positions(tmp_path):
+    places = {"user": "2", "item": "0", "rating": "1"}
+    path = write(tmp_path / "t.csv", "a,4,x\nb,5,y\n")
+    assert read_columns(path, columns=places).user_id.tolist() == ["x", "y"]
+    path = write(tmp_path / "u.csv", "2,1,0\nx,4,a\ny,5,b\n")  # which are names here
+    assert read_columns(path, columns=places).user_id.tolist() == ["x", "y"]
+    path = parquet(tmp_path / "t.parquet", "('a', 4, 'x')", "p, q, s")
+    assert read_columns(path, columns=places).user_id.tolist() == ["x"]
+    with pytest.raises(DataError, match="position 7 is wanted"):
+        read_columns(path, columns={**places, "user": "7"})

@@ -57,6 +57,7 @@ def find_layout(lines: Sequence[str], delimiter: str | None, header: bool | None
     """
     if delimiter is None and (names := _json_names(lines)) is not None:
         return _with_values(Layout("", 0, _columns_named(names, columns)), None, lines, columns is None, names)
+    columns = by_position(columns, _fields(lines[0], delimiter or first_mark(lines[0])))
     if isinstance(columns, Mapping):
         header = True  # a name is looked for in one
     places = None if columns is None or isinstance(columns, Mapping) else tuple(columns)
@@ -225,6 +226,15 @@ def looks_like_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def by_position(columns: Columns | None, names: Sequence[str]) -> Columns | None:
+    """Columns by name as positions where all their names are numbers, as a command line gives them, and none of ``names``."""
+    if not isinstance(columns, Mapping) or set(columns.values()) & set(names):
+        return columns
+    if not all(name.isascii() and name.isdecimal() for name in columns.values()):
+        return columns
+    return tuple(int(columns[role]) for role in ROLES if role in columns)
 
 
 def _columns_named(names: list[str], columns: Columns | None) -> tuple[int, ...]:

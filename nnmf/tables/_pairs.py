@@ -12,7 +12,7 @@ from ._columns import is_whole
 from ._head import first_mark
 from ._layout import LONGEST_ID, LineFault, shown, split_line
 from ._names import column_places
-from ._readers import universal_lines
+from ._readers import MAGIC, universal_lines
 
 
 class Pairs(NamedTuple):
@@ -118,6 +118,11 @@ class PairReader:
 
     def _fields(self, line: bytes, number: int) -> list[str] | None:
         """A line's fields; None for an empty line and the header."""
+        if self.delimiter is None and line.lstrip().startswith((*MAGIC, b"{")):
+            raise DataError(
+                f"{self.name}: is compressed, Parquet or JSON, and pairs are plain text; write them as lines of user id, "
+                "item id (of a compressed file: unpack it, and pipe it into --pairs -)."
+            )
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:

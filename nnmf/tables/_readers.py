@@ -25,7 +25,8 @@ from ._zstd import check_zstd
 
 logger = logging.getLogger(__name__)
 
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
+#: how files that are no plain text begin
+MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
 _BLOCK_BYTES = 1 << 20
 # What a delimiter may be written as where a tab is hard to type, as on a command line.
 _ESCAPES = re.compile(r"\\(t|\\|x[0-9a-fA-F]{2})")
@@ -153,7 +154,7 @@ def _read(path: Path, delimiter: str | None, header: bool | None, columns: Wante
 
     with path.open("rb") as file:
         start = file.read(4)
-    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "none")
+    kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), "none")
     if kind == "parquet" and (delimiter is not None or header is not None):
         raise ConfigError("delimiter and header: belong to text; a Parquet file names its columns itself.")
     if kind == "gzip":

@@ -14,6 +14,7 @@ from ._cache import Columns
 from ._columns import as_column
 from ._duckdb import fetch_numbered, identifier, number_texts
 from ._head import Columns as Wanted
+from ._head import by_position
 from ._ids import IdMap
 from ._layout import LARGEST_RATING, ROLES, shown
 from ._names import column_places
@@ -145,6 +146,7 @@ def _reason(role: str, value: str | None) -> str:
 
 def _places(names: list[str], types: list[str], name: str, columns: Wanted | None) -> tuple[int, ...]:
     """Positions of user, item, rating and, where there is one, timestamp."""
+    columns = by_position(columns, names)
     if isinstance(columns, Mapping):
         for role, wanted in columns.items():
             if wanted not in names:

@@ -120,7 +120,8 @@ class TextTable:
         except LineFault as fault:
             raise DataError(
                 f"{self.path}, line {first + 1}: cannot read {shown(self.head[0][1])}: {fault}; "
-                "name the columns userId, itemId and rating, or give their positions with columns=(user, item, rating)."
+                "name the columns userId, itemId and rating, or say which they are with columns={'user': ..., 'item': ..., 'rating': ...} "
+                "(--columns user=...,item=...,rating=...)."
             ) from None
         self.start = first + (head.names is not None)
         if head.names is not None:
@@ -272,7 +273,7 @@ class TextTable:
             except LineFault:
                 fields = []
             if not any(looks_like_number(text) for text in fields):
-                ways += ", pass header=True if it names the columns"
+                ways += ", pass header=True if it names the columns (--columns user=NAME,item=NAME,rating=NAME)"
         return DataError(
             f"{self.path}, line {place + 1}: cannot read {shown(line)}: {fault}, expected {self.layout}; "
             f"{ways}, or leave such lines out with on_error='skip' (--on-error skip)."
