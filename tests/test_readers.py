@@ -1,10 +1,11 @@
 import gzip
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from nnmf.errors import ConfigError, DataError
@@ -239,7 +240,7 @@ def test_a_malformed_first_line_is_no_header(tmp_path, first):
 )
 def test_a_header_that_leaves_columns_open_is_an_error(tmp_path, names):
     path = write(tmp_path / "t.csv", names + "\n" + ",".join("1234"[: names.count(",") + 1]) + "\n")
-    with pytest.raises(DataError, match=r"line 1: .*no known name for the column of.*columns=\(user, item, rating\)"):
+    with pytest.raises(DataError, match=r"line 1: .*no known name for the column of.*columns="):
         read_columns(path)
     assert len(read_columns(path, columns=(0, 1, 2)).rating) == 1
     with pytest.raises(DataError, match="position 7 is wanted"):
@@ -404,6 +405,9 @@ def read_slowly(path, layout):
     text=st.booleans(),
 )
 def test_duckdb_reads_a_file_as_its_lines_are_read(tmp_path_factory, lines, mark, text):
+    quotes = [line.count('"') for line in re.split("[\r\n]+", "\n".join(map(mark.join, lines)))]
+    # A quote that a later line closes is one field over both, whose halves are no rows; a test of its own has that.
+    assume(not any(n % 2 and any(quotes[at + 1 :]) for at, n in enumerate(quotes)))
     path = tmp_path_factory.mktemp("table") / "t"
     # The first lines say how many fields there are, what is quoted and whether ids are texts; most lines are left to DuckDB by both.
     first = ['"a"' if mark in ",\t" else "a", "b", "3"] if text else ["7", "8", "9"]
