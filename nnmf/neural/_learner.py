@@ -278,5 +278,8 @@ class NetworkLearner(Learner):
         return {name: momentum.asnumpy() for name, momentum in self._momentum.items() if momentum is not None}
 
     def end(self) -> None:
+        # An interrupt leaves batches under way: nothing that they read or write may go before they are done.
+        with contextlib.suppress(mx.MXNetError):
+            mx.nd.waitall()
         for name in ("_iter", "_metric", "_optimizer"):
             self.__dict__.pop(name, None)
