@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._atomic import ASIDE, Writer, cannot_write, sweep, write_arrays, write_file, write_text
+from ._atomic import ASIDE, Writer, cannot_write, content, sweep, write_arrays, write_file, write_text
 from ._download import Progress, check_digest, download, unreachable
 from ._folders import OWN, clear, commit, peek, read_manifest, stored, strangers
 from ._lock import Claim, lock
@@ -20,6 +20,7 @@ __all__ = [
     "check_digest",
     "clear",
     "commit",
+    "content",
     "download",
     "lock",
     "peek",

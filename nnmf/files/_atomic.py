@@ -104,11 +104,16 @@ def write_file(path: Path, write: Writer) -> Written:
 
 def write_text(path: Path, text: str) -> Written:
     """`write_file` of a text in UTF-8."""
-    return write_file(path, lambda file: _write(file, text.encode()))
+    return write_file(path, content(text.encode()))
 
 
-def _write(file: IO[bytes], data: bytes) -> None:
-    file.write(data)
+def content(data: bytes) -> Writer:
+    """What writes these bytes."""
+
+    def write(file: IO[bytes]) -> None:
+        file.write(data)
+
+    return write
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:

@@ -6,12 +6,12 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from nnmf.errors import BackendError, ConfigError
-from nnmf.files import write_file
+from nnmf.files import content, write_file
 from nnmf.tables import IdMap
 
 # Of 2020, so that old engines read it too (onnxruntime from 1.7 on).
@@ -145,8 +145,7 @@ class OnnxGraph:
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"network: its translation to ONNX is not valid ({reason}).") from error
-        content = model.SerializeToString()
-        write_file(Path(path), lambda file: _write(file, content))
+        write_file(Path(path), content(model.SerializeToString()))
 
     def _inputs(self) -> list[tuple[str, int]]:
         kinds = self.onnx.TensorProto
@@ -161,7 +160,3 @@ class OnnxGraph:
             chosen, n = f"{name}_{n}", n + 1
         self._names.add(chosen)
         return chosen
-
-
-def _write(file: IO[bytes], content: bytes) -> None:
-    file.write(content)

@@ -13,7 +13,7 @@ import numpy as np
 
 from nnmf._version import __version__
 from nnmf.errors import ConfigError, DataError
-from nnmf.files import OWN, Claim, Writer, cannot_write, commit, peek, read_manifest, stored, strangers
+from nnmf.files import OWN, Claim, Writer, cannot_write, commit, content, peek, read_manifest, stored, strangers
 from nnmf.ranking import UserItems
 from nnmf.tables import IdMap
 from nnmf.training import EpochResult
@@ -146,11 +146,7 @@ def _names(part: Parameters, suffix: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _text(text: str) -> Writer:
-    return lambda file: _write(file, text.encode())
-
-
-def _write(file: Any, data: bytes) -> None:
-    file.write(data)
+    return content(text.encode())
 
 
 def _catalogue(state: ModelState) -> dict[str, np.ndarray]:
