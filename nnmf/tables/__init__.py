@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._blocks import Block, Codes, Design, codes_of, encode
 from ._cache import CacheFile, Columns, cache_files, clear_cache
 from ._columns import as_ids, is_whole
 from ._ids import UNKNOWN, IdMap
@@ -12,8 +13,11 @@ from ._statistics import Statistics, gini_index, statistics
 
 __all__ = [
     "UNKNOWN",
+    "Block",
     "CacheFile",
+    "Codes",
     "Columns",
+    "Design",
     "IdMap",
     "PairReader",
     "Ratings",
@@ -21,6 +25,8 @@ __all__ = [
     "as_ids",
     "cache_files",
     "clear_cache",
+    "codes_of",
+    "encode",
     "gini_index",
     "is_whole",
     "read_columns",
