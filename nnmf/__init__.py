@@ -10,7 +10,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from nnmf._mxnet import mx
     from nnmf.config import DataConfig, TrainConfig
-    from nnmf.factorization import SVD, FunkSVD, SVDpp
+    from nnmf.factorization import SVD, Bayes, FunkSVD, SVDpp
     from nnmf.kinds import fit, load, load_checkpoint
     from nnmf.neural import DataIter, NetworkModel
     from nnmf.tables import Ratings
@@ -24,6 +24,7 @@ _HOMES = {
     "SVD": "nnmf.factorization",
     "FunkSVD": "nnmf.factorization",
     "SVDpp": "nnmf.factorization",
+    "Bayes": "nnmf.factorization",
     "fit": "nnmf.kinds",
     "load": "nnmf.kinds",
     "load_checkpoint": "nnmf.kinds",
@@ -38,6 +39,7 @@ __all__ = [
     "NetworkModel",
     "Ratings",
     "SVDpp",
+    "Bayes",
     "TrainConfig",
     "__version__",
     "fit",

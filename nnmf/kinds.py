@@ -27,6 +27,7 @@ _HOMES = {
     "funk_svd": ("nnmf.factorization", "FunkSVD"),
     "svd": ("nnmf.factorization", "SVD"),
     "svdpp": ("nnmf.factorization", "SVDpp"),
+    "bayes": ("nnmf.factorization", "Bayes"),
 }
 KINDS = tuple(_HOMES)
 #: kinds whose name alone says what is trained; a network has a name of its own

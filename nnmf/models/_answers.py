@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 from nnmf.metrics import rmse
 from nnmf.ranking import ItemIndex, top_n_of_scores
 from nnmf.tables import UNKNOWN, Ratings
@@ -47,31 +48,67 @@ class Answers:
         return np.where(self.catalogue.trained(side), found, np.float32(self.catalogue.base)).astype(np.float32)
 
     # -- pairs -------------------------------------------------------------------------------------------------------
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
         """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each.
+
+        Timestamps, int64 (n,), count where the scorer takes them.
 
         Raises
         ------
         DataError
             Columns of unequal length, another type, or an index beyond the tables.
         """
+        user, item, known = self._checked(user, item)
+        if known.all():
+            return self._ask(self.scorer.predict, user, item, timestamp, known)
+        one_side = np.where(item != UNKNOWN, self.item_alone[item], np.float32(self.catalogue.base))
+        prediction = np.where(user != UNKNOWN, self.user_alone[user], one_side).astype(np.float32)
+        if known.any():
+            prediction[known] = self._ask(self.scorer.predict, user, item, timestamp, known)
+        return prediction
+
+    def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
+        """Standard deviations of the ratings about `predict`'s answers, float32 (n,); where unknown that of all ratings.
+
+        Raises
+        ------
+        ConfigError
+            The model cannot tell.
+        DataError
+            As `predict`.
+        """
+        user, item, known = self._checked(user, item)
+        deviation = np.full(len(user), self.scorer.spread, np.float32)
+        found = self._ask(self.scorer.deviation, user, item, timestamp, known)
+        if found is None:
+            raise ConfigError("the model knows no deviations of its predictions; take one that draws, such as 'bayes'.")
+        deviation[known] = found
+        return deviation
+
+    def _checked(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Columns of indices, -1 where unknown, and where both are known."""
         catalogue = self.catalogue
         user = catalogue.known("user", as_index(user, "user", len(catalogue.users)))
         item = catalogue.known("item", as_index(item, "item", len(catalogue.items)))
         if len(user) != len(item):
             raise DataError(f"{len(user)} users and {len(item)} items do not make pairs; give as many of each.")
-        known = (user != UNKNOWN) & (item != UNKNOWN)
-        if known.all():
-            return self.scorer.predict(user, item) if len(user) else np.empty(0, np.float32)
-        one_side = np.where(item != UNKNOWN, self.item_alone[item], np.float32(catalogue.base))
-        prediction = np.where(user != UNKNOWN, self.user_alone[user], one_side).astype(np.float32)
-        if known.any():
-            prediction[known] = self.scorer.predict(user[known], item[known])
-        return prediction
+        return user, item, (user != UNKNOWN) & (item != UNKNOWN)
+
+    def _ask(
+        self,
+        question: Callable[..., Any],
+        user: np.ndarray,
+        item: np.ndarray,
+        timestamp: np.ndarray | None,
+        known: np.ndarray,
+    ) -> Any:
+        """What the scorer answers to the pairs that are known."""
+        columns = [user, item] + ([timestamp] if self.scorer.dated else [])
+        return question(*(None if column is None else column[known] for column in columns))
 
     def rmse(self, ratings: Ratings, clip: bool = True) -> float:
         """RMSE over all ratings of a table under this catalogue's ids; see `Model.rmse`."""
-        prediction = self.predict(ratings.user, ratings.item)
+        prediction = self.predict(ratings.user, ratings.item, ratings.timestamp)
         return rmse(ratings.rating, np.clip(prediction, *self.catalogue.scale) if clip else prediction)
 
     # -- lists -------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def evaluate(
     test = under(catalogue, test)
     found: dict[str, float] = {}
     if set(wanted) & set(_RATING_METRICS):
-        prediction = answers.predict(test.user, test.item)
+        prediction = answers.predict(test.user, test.item, test.timestamp)
         if clip:
             prediction = np.clip(prediction, *catalogue.scale)
         found["rmse"] = rmse(test.rating, prediction)

@@ -10,6 +10,7 @@ from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
+from ._vocabulary import check_vocabulary, n_columns_of
 
 __all__ = [
     "UNKNOWN",
@@ -23,12 +24,14 @@ __all__ = [
     "Ratings",
     "Statistics",
     "as_ids",
+    "check_vocabulary",
     "cache_files",
     "clear_cache",
     "codes_of",
     "encode",
     "gini_index",
     "is_whole",
+    "n_columns_of",
     "read_columns",
     "statistics",
 ]

@@ -58,8 +58,33 @@ def value_part(kind: str, values: np.ndarray, counts: np.ndarray) -> dict[str, A
     return {"kind": kind, "values": values[~rare].tolist(), "rare": values[rare].tolist()}
 
 
+def check_vocabulary(vocabulary: Any) -> None:
+    """Refuse what is no vocabulary of a `Design`.
+
+    Raises
+    ------
+    DataError
+        It is none, in one sentence.
+    """
+    sides = ("user", "item", "rating")
+    if not isinstance(vocabulary, dict) or set(vocabulary) != {"features", *sides}:
+        raise DataError("vocabulary: holds no features of users, items and ratings.")
+    if not isinstance(vocabulary["features"], list) or not all(isinstance(vocabulary[side], dict) for side in sides):
+        raise DataError("vocabulary: holds no features of users, items and ratings.")
+    for side in sides:
+        for name, part in vocabulary[side].items():
+            try:
+                n_columns = n_columns_of(part)
+            except (KeyError, TypeError):
+                n_columns = 0
+            if isinstance(n_columns, bool) or not isinstance(n_columns, int) or n_columns < 1:
+                raise DataError(f"vocabulary: does not tell the columns of {name!r}.")
+
+
 def n_columns_of(part: dict[str, Any]) -> int:
     """Columns of a part: the values, the rare ones if there are any, the unknown."""
+    if "n_columns" in part:
+        return int(part["n_columns"])
     return len(part["values"]) + bool(part["rare"]) + 1
 
 

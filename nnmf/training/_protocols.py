@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,17 @@ class Scorer(ABC):
     """What predicts: parameters that no longer change, addressed by the indices of an id map.
 
     What it is asked is checked before: indices are int32 and lie within the tables, which all have a training rating.
+
+    Attributes
+    ----------
+    dated : bool
+        Whether `predict` and `deviation` take a third column, of timestamps in seconds, int64 (n,), or None for unknown ones.
+    spread : float
+        Standard deviation of ratings of which nothing is known; NaN where the scorer has no `deviation`.
     """
+
+    dated: bool = False
+    spread: float = math.nan
 
     @abstractmethod
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -50,6 +61,14 @@ class Scorer(ABC):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters by name, in the arrays of whatever computes with them."""
+        return self.arrays()
+
+    def deviation(self, user: np.ndarray, item: np.ndarray) -> np.ndarray | None:
+        """Standard deviations of the ratings about what `predict` answers, float32 (n,); None where that is not known."""
+        return None
+
+    def newest(self) -> Mapping[str, np.ndarray]:
+        """The arrays by which an epoch's scorer shows whether all its numbers are finite; default: all parameters."""
         return self.arrays()
 
     def alone(self, side: str) -> np.ndarray | None:

@@ -1,0 +1,124 @@
+"""`Bayes`: a factorization machine over ids, histories, dates and attributes, sampled by Gibbs; needs no MXNet."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from nnmf._compiled import usable_cores
+from nnmf.config import TrainConfig
+from nnmf.errors import ConfigError, DataError
+from nnmf.models import Catalogue, Model
+from nnmf.storage import ModelState
+from nnmf.tables import check_vocabulary, n_columns_of
+from nnmf.training import Scorer, Snapshot
+
+from ._bayes_learner import GibbsLearner
+from ._bayes_scorer import PosteriorScorer, read_totals
+
+
+class Bayes(Model):
+    """Bayesian factorization: not one set of factors but draws from all that explain the ratings, averaged.
+
+    Prediction, of one draw::
+
+        r_ui = w_0 + sum of w_f x_f + sum over pairs f < g of <v_f, v_g> x_f x_g
+
+    over the features of a rating: the user, the item, and those of `features`. Each weight is normal about a mean of its feature
+    and factor with a precision of its feature and factor; means are N(0, 1), precisions Gamma(1/2, 1/2), the noise is normal
+    with a precision that is Gamma(1/2, 1/2), all for ratings measured from their mean in units of their standard deviation.
+    Everything is drawn in turn given all else; an epoch is a sweep over all, which leaves a draw; predictions are the mean
+    over the draws of all sweeps. There is no step size and no penalty to choose.
+
+    Cold start: an unknown item is answered by what is predicted of the user with the mean of all items, an unknown user
+    likewise, both by the mean rating.
+
+    Parameters
+    ----------
+    config : TrainConfig, default=None
+        Settings; those at None take `defaults`.
+    **settings
+        Single settings over ``config``: n_factors=10, n_epochs=300 (sweeps), features="ids,history,raters", n_draws=32 (whole
+        draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
+
+    Raises
+    ------
+    ConfigError
+        A setting that cannot be used, or that this model has not.
+
+    References
+    ----------
+    C. Freudenthaler, L. Schmidt-Thieme, S. Rendle, "Bayesian factorization machines", 2011.
+    S. Rendle, L. Zhang, Y. Koren, "On the difficulty of evaluating baselines", 2019.
+    """
+
+    kind = "bayes"
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_factors": 10,
+        "n_epochs": 300,
+        "features": "ids,history,raters",
+        "n_draws": 32,
+        "init_std": 0.1,
+    }
+
+    def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
+        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
+        super().__init__(given.with_defaults(self.kind, {**self.defaults, "n_threads": usable_cores()}))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What describes a rating beside its user and item."""
+        names = [name.strip() for name in str(self.config.features).split(",")]
+        return tuple(name for name in names if name != "ids")
+
+    @property
+    def n_factors(self) -> int:
+        """Width of a draw's vectors."""
+        return int(self.config.n_factors or 0)
+
+    def learner(self, catalogue: Catalogue, start: Snapshot | None) -> GibbsLearner:
+        return GibbsLearner(self.config, self.features, catalogue, start)
+
+    def details(self) -> dict[str, Any]:
+        scorer = self.scorer
+        assert isinstance(scorer, PosteriorScorer)
+        return {"centre": scorer.centre, "spread": scorer.spread, "vocabulary": scorer.vocabulary}
+
+    @classmethod
+    def from_details(cls, config: TrainConfig, state: ModelState) -> Bayes:
+        vocabulary = state.details.get("vocabulary")
+        check_vocabulary(vocabulary)
+        model = cls(config)
+        assert isinstance(vocabulary, dict)
+        if list(model.features) != vocabulary["features"]:
+            raise DataError(
+                f"vocabulary: is of the features {vocabulary['features']}, the settings name {model.features}."
+            )
+        return model
+
+    def scorer_of(
+        self, catalogue: Catalogue, arrays: dict[str, np.ndarray], details: dict[str, Any]
+    ) -> PosteriorScorer:
+        centre, spread, vocabulary = details["centre"], details["spread"], details["vocabulary"]
+        for name, number in (("centre", centre), ("spread", spread)):
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+                raise DataError(f"{name}: got {number!r}; a number is needed.")
+        if spread <= 0:
+            raise DataError(f"spread: got {spread!r}; a number above zero is needed.")
+        sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
+        sizes |= {name: n_columns_of(part) for name, part in vocabulary["rating"].items()}
+        totals = read_totals(arrays, sizes, self.n_factors)
+        return PosteriorScorer(totals, float(centre), float(spread), vocabulary, catalogue.digest)
+
+    def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
+        assert isinstance(scorer, PosteriorScorer)
+        shapes: dict[str, tuple[int, ...]] = {"constant": (1,)}
+        for side, const in scorer.totals.consts.items():
+            shapes |= {f"{side}_q": (self.n_factors, len(const)), f"{side}_const": (len(const),)}
+            parts = scorer.vocabulary[side].values() if side != "day" else ()
+            for index, n_columns in enumerate([len(const), *(n_columns_of(part) for part in parts)]):
+                shapes[f"{side}_{index}_weights"] = (1 + self.n_factors, n_columns)
+                shapes[f"{side}_{index}_means"] = (1 + self.n_factors,)
+        return shapes
