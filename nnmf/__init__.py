@@ -33,13 +33,13 @@ _HOMES = {
 
 __all__ = [
     "SVD",
+    "Bayes",
     "DataConfig",
     "DataIter",
     "FunkSVD",
     "NetworkModel",
     "Ratings",
     "SVDpp",
-    "Bayes",
     "TrainConfig",
     "__version__",
     "fit",

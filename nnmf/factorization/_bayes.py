@@ -9,7 +9,7 @@ import numpy as np
 
 from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
-from nnmf.errors import ConfigError, DataError
+from nnmf.errors import DataError
 from nnmf.models import Catalogue, Model
 from nnmf.storage import ModelState
 from nnmf.tables import check_vocabulary, n_columns_of

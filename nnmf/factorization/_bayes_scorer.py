@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 from nnmf.onnx import ExportedIds
 from nnmf.storage import check_array
 from nnmf.tables import codes_of
@@ -37,8 +37,6 @@ class PosteriorScorer(Scorer):
         Of the `Design`: what the days' columns stand for.
     digest : str
         Of the table that the draws were made with.
-    state : dict of str to array
-        The sampler's after the last draw, for what goes on from here.
     """
 
     def __init__(self, totals: Totals, centre: float, spread: float, vocabulary: dict[str, Any], digest: str) -> None:
@@ -63,6 +61,11 @@ class PosteriorScorer(Scorer):
     def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
         index = self._rows(user, item, timestamp)
         draws, n = self.totals.draws, len(user)
+        if len(draws) < 2:
+            raise ConfigError(
+                f"n_draws: {len(draws)} whole draw is kept, of {self.totals.n_draws}, and deviations need two at least; train with "
+                "n_draws=32 and more epochs."
+            )
         found = np.empty(n, np.float32)
         noise = self.totals.variance / self.totals.n_draws
         for start in range(0, n, _PAIRS):
@@ -173,11 +176,11 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
         tables = arrays[f"{left}_of_{right}"], arrays[f"{right}_of_{left}"]
         width = tables[0].shape[1] if tables[0].ndim == 2 else 0
         shapes = (sizes[left], width), (sizes[right], width)
-        checked = (
+        checked = [
             np.ascontiguousarray(check_array(table, shape, np.float32, f"{left}_of_{right}"))
             for table, shape in zip(tables, shapes, strict=True)
-        )
-        products[left, right] = Product(*checked, width)
+        ]
+        products[left, right] = Product(checked[0], checked[1], width)
     draws = tuple(
         Draw(float(constants[number]), *({side: part[side][number] for side in sizes} for part in (draw_consts, q)))
         for number in range(n_kept)

@@ -121,15 +121,15 @@ class Posterior:
 
     def _joined(self, before: Product | None, left: np.ndarray, right: np.ndarray) -> Product:
         """A product's tables with a draw's columns behind theirs; what shows of the old ones is never written again."""
-        more = left.shape[1]
-        done = before.width if before else 0
+        more, room = left.shape[1], 2 * self._width
+        old = before.tables if before else (left[:, :0], right[:, :0])
+        if before and before.width + more > room:
+            before, old = None, compress(*old, self._width)
+        done = old[0].shape[1]
         if before is None or done + more > before.left.shape[1]:
-            kept = compress(*before.tables, self._width) if before else (left[:, :0], right[:, :0])
-            done = kept[0].shape[1]
-            room = max(2 * self._width, done + more)
-            tables = [np.empty((len(table), room), np.float32) for table in (left, right)]
-            for table, old in zip(tables, kept, strict=True):
-                table[:, :done] = old
+            tables = [np.empty((len(table), max(room, done + more)), np.float32) for table in (left, right)]
+            for table, kept in zip(tables, old, strict=True):
+                table[:, :done] = kept
             before = Product(tables[0], tables[1], done)
         for table, new in ((before.left, left), (before.right, right)):
             table[:, done : done + more] = new

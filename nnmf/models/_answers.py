@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,17 @@ class Answers:
         deviation[known] = found
         return deviation
 
+    def interval(
+        self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None, *, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Intervals that hold a rating with probability ``level``, within the scale: float32 (n,) each; errors as `deviation`."""
+        if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+            raise ConfigError(f"level: got {level!r}; give a probability between 0 and 1, such as 0.9.")
+        reach = NormalDist().inv_cdf((1 + float(level)) / 2) * self.deviation(user, item, timestamp)
+        middle, scale = self.predict(user, item, timestamp), self.catalogue.scale
+        low, high = np.clip(middle - reach, *scale), np.clip(middle + reach, *scale)
+        return low.astype(np.float32), high.astype(np.float32)
+
     def _checked(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns of indices, -1 where unknown, and where both are known."""
         catalogue = self.catalogue
@@ -119,17 +131,18 @@ class Answers:
         exclude_seen: bool = True,
         allowed: np.ndarray | None = None,
         excluded: np.ndarray | None = None,
+        risk: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores, int32 and float32 (n_users_asked, n), for users by index, -1 where unknown.
 
-        Where a list has no more items, -1 and NaN stand.
+        Where a list has no more items, -1 and NaN stand. ``risk``: deviations that are added to the scores.
         """
         user = self.catalogue.known("user", as_index(user, "user", len(self.catalogue.users)))
         barred: dict[str, Any] = {"allowed": allowed, "excluded": excluded}
         item, score = np.full((len(user), n), UNKNOWN, np.int32), np.full((len(user), n), np.nan, np.float32)
         known, unknown = np.flatnonzero(user != UNKNOWN), np.flatnonzero(user == UNKNOWN)
         seen = self.catalogue.seen
-        if len(known) and self._index is not None:
+        if len(known) and not risk and self._index is not None:
             # Some users at a time: what is copied for them, towers and items seen, stays small beside the model.
             for rows in np.array_split(known, -(-len(known) // _BLOCK_USERS)):
                 mine = seen.of_users(user[rows]) if exclude_seen else None
@@ -138,7 +151,7 @@ class Answers:
             n_blocks = max(1, -(-len(known) * len(self.catalogue.items) // _BLOCK_PAIRS))
             for rows in np.array_split(known, n_blocks):
                 mine = seen.of_users(user[rows]) if exclude_seen else None
-                scores = self._all_scores(user[rows])
+                scores = self._all_scores(user[rows], risk)
                 item[rows], score[rows] = top_n_of_scores(scores, n, seen=mine, item_order=self._item_order, **barred)
         if len(unknown):
             # All who are unknown get the one list.
@@ -175,11 +188,14 @@ class Answers:
             return tower
         return np.column_stack([tower, self.user_alone[rows]])
 
-    def _all_scores(self, user: np.ndarray) -> np.ndarray:
+    def _all_scores(self, user: np.ndarray, risk: float) -> np.ndarray:
         """Scores of every item for some users: float32 (n, n_items)."""
         n_items = len(self.catalogue.items)
-        every = np.tile(np.arange(n_items, dtype=np.int32), len(user))
-        return self.predict(np.repeat(user, n_items), every).reshape(len(user), n_items)
+        pairs = np.repeat(user, n_items), np.tile(np.arange(n_items, dtype=np.int32), len(user))
+        scores = self.predict(*pairs)
+        if risk:
+            scores += np.float32(risk) * self.deviation(*pairs)
+        return scores.reshape(len(user), n_items)
 
     # -- neighbours --------------------------------------------------------------------------------------------------
     def neighbours(self, side: str, row: int, n: int) -> tuple[np.ndarray, np.ndarray]:

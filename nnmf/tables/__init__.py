@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._blocks import Block, Codes, Design, codes_of, encode
 from ._cache import CacheFile, Columns, cache_files, clear_cache
-from ._columns import as_ids, is_whole
+from ._columns import as_ids, as_seconds, is_whole
 from ._ids import UNKNOWN, IdMap
 from ._pairs import PairReader
 from ._ratings import Ratings
@@ -24,8 +24,9 @@ __all__ = [
     "Ratings",
     "Statistics",
     "as_ids",
-    "check_vocabulary",
+    "as_seconds",
     "cache_files",
+    "check_vocabulary",
     "clear_cache",
     "codes_of",
     "encode",
