@@ -78,10 +78,11 @@ class TrainConfig(_Checked):
     n_factors: int | None = _setting(None, "width of the user and item vectors", low=1)
     hidden_units: int | None = _setting(None, "width of the layer above the vectors", low=1)
     dropout: float | None = _setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
-    n_epochs: int | None = _setting(
-        None, "passes over the training ratings; of bayes: sweeps, each of which leaves a draw", low=1
+    n_epochs: int | None = _setting(None, "passes over the training ratings", low=1)
+    sweeps: int | None = _setting(
+        None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
     )
-    n_draws: int | None = _setting(None, "whole draws of bayes to keep, for intervals", low=1, high=10_000)
+    n_draws: int | None = _setting(None, "whole draws that bayes keeps, for intervals", low=1, high=10_000)
     features: str | None = _setting(
         None,
         "what bayes describes ratings by: ids, and any of history (a user's rated items), raters (an item's), day (of the "

@@ -62,7 +62,7 @@ def _parser() -> Parser:
         "--metrics",
         metavar="NAME,...",
         help="further metrics of the test ratings: mae, rmse_per_user, and precision, recall, hit_rate, ndcg, mrr, map, "
-        f"coverage @ any k (default: none; with --negatives {','.join(_RANKING_METRICS)})",
+        f"coverage @ any k, and within@90 (of the 90 %% intervals, how many hold the rating) (default: none; with --negatives {','.join(_RANKING_METRICS)})",
     )
     output.add_argument("--output", metavar="DIR", help="folder of the run (default: runs/MODEL-DATE-TIME)")
     output.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")

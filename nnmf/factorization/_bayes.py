@@ -29,8 +29,8 @@ class Bayes(Model):
     over the features of a rating: the user, the item, and those of `features`. Each weight is normal about a mean of its feature
     and factor with a precision of its feature and factor; means are N(0, 1), precisions Gamma(1/2, 1/2), the noise is normal
     with a precision that is Gamma(1/2, 1/2), all for ratings measured from their mean in units of their standard deviation.
-    Everything is drawn in turn given all else; an epoch is a sweep over all, which leaves a draw; predictions are the mean
-    over the draws of all sweeps. There is no step size and no penalty to choose.
+    Everything is drawn in turn given all else; a sweep over all leaves a draw, an epoch is ``sweeps`` of them; predictions are
+    the mean over all draws. There is no step size and no penalty to choose.
 
     Cold start: an unknown item is answered by what is predicted of the user with the mean of all items, an unknown user
     likewise, both by the mean rating.
@@ -40,7 +40,7 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors=10, n_epochs=300 (sweeps), features="ids,history,raters", n_draws=32 (whole
+        Single settings over ``config``: n_factors=10, n_epochs=30, sweeps=10, features="ids,history,raters", n_draws=32 (whole
         draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
 
     Raises
@@ -57,7 +57,8 @@ class Bayes(Model):
     kind = "bayes"
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 10,
-        "n_epochs": 300,
+        "n_epochs": 30,
+        "sweeps": 10,
         "features": "ids,history,raters",
         "n_draws": 32,
         "init_std": 0.1,

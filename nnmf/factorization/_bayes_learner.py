@@ -1,4 +1,4 @@
-"""`GibbsLearner`: trains `Bayes`, a sweep of the Gibbs sampler an epoch."""
+"""`GibbsLearner`: trains `Bayes`, some sweeps of the Gibbs sampler an epoch."""
 
 from __future__ import annotations
 
@@ -80,14 +80,17 @@ class GibbsLearner(Learner):
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         assert self._sampler is not None
-        now = self._sampler.rmse * self.spread
+        sampler, sweeps = self._sampler, self.config.sweeps or 1
+        # Random numbers follow from the number of a sweep, so that a resumed run needs no random state.
+        for done in range(sweeps):
+            now = sampler.rmse * self.spread
 
-        def look(part: float) -> None:
-            tick(int(part * self.n_streamed), lambda: now)
+            def look(part: float, done: int = done, now: float = now) -> None:
+                tick(int((done + part) / sweeps * self.n_streamed), lambda: now)
 
-        found = self._sampler.sweep(number, look)
-        self._posterior.add(self._sampler)
-        return found * self.spread
+            sampler.sweep((number - 1) * sweeps + done + 1, look)
+            self._posterior.add(sampler)
+        return sampler.rmse * self.spread
 
     def scorer(self) -> PosteriorScorer:
         assert self._posterior.totals is not None
