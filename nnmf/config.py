@@ -79,6 +79,9 @@ class TrainConfig(_Checked):
     hidden_units: int | None = _setting(None, "width of the layer above the vectors", low=1)
     dropout: float | None = _setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
     n_epochs: int | None = _setting(None, "passes over the training ratings", low=1)
+    likelihood: str | None = _setting(
+        None, "what bayes takes ratings for: numbers, or values of a grid", choices=("normal", "ordinal")
+    )
     sweeps: int | None = _setting(
         None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
     )

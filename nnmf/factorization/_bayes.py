@@ -11,12 +11,13 @@ from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
 from nnmf.errors import DataError
 from nnmf.models import Catalogue, Model
-from nnmf.storage import ModelState
+from nnmf.storage import ModelState, check_array
 from nnmf.tables import check_vocabulary, n_columns_of
 from nnmf.training import Scorer, Snapshot
 
 from ._bayes_learner import GibbsLearner
 from ._bayes_scorer import PosteriorScorer, read_totals
+from ._grid_scorer import GridScorer
 
 
 class Bayes(Model):
@@ -40,7 +41,7 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors=10, n_epochs=30, sweeps=10, features="ids,history,raters", n_draws=32 (whole
+        Single settings over ``config``: n_factors=10, n_epochs=30, sweeps=10, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
         draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
 
     Raises
@@ -60,6 +61,7 @@ class Bayes(Model):
         "n_epochs": 30,
         "sweeps": 10,
         "features": "ids,history,raters",
+        "likelihood": "normal",
         "n_draws": 32,
         "init_std": 0.1,
     }
@@ -85,7 +87,8 @@ class Bayes(Model):
     def details(self) -> dict[str, Any]:
         scorer = self.scorer
         assert isinstance(scorer, PosteriorScorer)
-        return {"centre": scorer.centre, "spread": scorer.spread, "vocabulary": scorer.vocabulary}
+        values = scorer.values.tolist() if isinstance(scorer, GridScorer) else None
+        return {"centre": scorer.centre, "spread": scorer.spread, "values": values, "vocabulary": scorer.vocabulary}
 
     @classmethod
     def from_details(cls, config: TrainConfig, state: ModelState) -> Bayes:
@@ -110,12 +113,16 @@ class Bayes(Model):
             raise DataError(f"spread: got {spread!r}; a number above zero is needed.")
         sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
         sizes |= {name: n_columns_of(part) for name, part in vocabulary["rating"].items()}
-        totals = read_totals(arrays, sizes, self.n_factors)
-        return PosteriorScorer(totals, float(centre), float(spread), vocabulary, catalogue.digest)
+        values = _grid_of(details["values"], self.config.likelihood == "ordinal")
+        totals = read_totals(arrays, sizes, self.n_factors, 0 if values is None else len(values) - 1)
+        what = totals, float(centre), float(spread), vocabulary, catalogue.digest
+        return PosteriorScorer(*what) if values is None else GridScorer(*what, values)
 
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         assert isinstance(scorer, PosteriorScorer)
         shapes: dict[str, tuple[int, ...]] = {"constant": (1,)}
+        if isinstance(scorer, GridScorer):
+            shapes["cuts"] = (len(scorer.values) - 1,)
         for side, const in scorer.totals.consts.items():
             shapes |= {f"{side}_q": (self.n_factors, len(const)), f"{side}_const": (len(const),)}
             parts = scorer.vocabulary[side].values() if side != "day" else ()
@@ -123,3 +130,17 @@ class Bayes(Model):
                 shapes[f"{side}_{index}_weights"] = (1 + self.n_factors, n_columns)
                 shapes[f"{side}_{index}_means"] = (1 + self.n_factors,)
         return shapes
+
+
+def _grid_of(values: Any, ordinal: bool) -> np.ndarray | None:
+    """The grid that a folder tells of; None where the likelihood has none."""
+    if not ordinal:
+        if values is not None:
+            raise DataError("values: belong to an ordinal likelihood.")
+        return None
+    if not isinstance(values, list) or len(values) < 2:
+        raise DataError(f"values: got {values!r}; a grid of ratings is needed.")
+    grid = check_array(np.asarray(values, np.float64), (len(values),), np.float64, "values")
+    if not (np.diff(grid) > 0).all():
+        raise DataError("values: do not rise.")
+    return grid

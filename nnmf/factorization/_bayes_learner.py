@@ -14,6 +14,7 @@ from nnmf.training import Learner, Snapshot, Tick
 
 from ._bayes_scorer import PosteriorScorer
 from ._gibbs import Sampler
+from ._grid_scorer import GridScorer
 from ._posterior import Posterior
 from ._schedule import Workers
 
@@ -52,8 +53,11 @@ class GibbsLearner(Learner):
         design = encode(train, self.features, None if before is None else before.vocabulary)
         self._vocabulary, self._digest = design.vocabulary, train.digest
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
+        self._values = before.values if isinstance(before, GridScorer) else None
         self._workers = Workers(config.n_threads or 1)
         self._sampler = self._make_sampler(train, design)
+        if self._sampler.grid is not None:
+            self._values = self._sampler.grid.values
         same = before is not None and before.digest == train.digest
         if self._start is not None:
             self._sampler.take_state(self._start.state, same)
@@ -76,26 +80,31 @@ class GibbsLearner(Learner):
             workers=self._workers,
             centre=self.centre,
             spread=self.spread,
+            ordinal=self.config.likelihood == "ordinal",
+            values=self._values,
         )
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         assert self._sampler is not None
         sampler, sweeps = self._sampler, self.config.sweeps or 1
         # Random numbers follow from the number of a sweep, so that a resumed run needs no random state.
+        before = self._rmse(sampler)
         for done in range(sweeps):
-            now = sampler.rmse * self.spread
 
-            def look(part: float, done: int = done, now: float = now) -> None:
-                tick(int((done + part) / sweeps * self.n_streamed), lambda: now)
+            def look(part: float, done: int = done) -> None:
+                tick(int((done + part) / sweeps * self.n_streamed), lambda: before)
 
             sampler.sweep((number - 1) * sweeps + done + 1, look)
             self._posterior.add(sampler)
-        return sampler.rmse * self.spread
+        return self._rmse(sampler)
+
+    def _rmse(self, sampler: Sampler) -> float:
+        return sampler.rmse if sampler.grid is not None else sampler.rmse * self.spread
 
     def scorer(self) -> PosteriorScorer:
         assert self._posterior.totals is not None
-        totals = self._posterior.totals
-        return PosteriorScorer(totals, self.centre, self.spread, self._vocabulary, self._digest)
+        what = self._posterior.totals, self.centre, self.spread, self._vocabulary, self._digest
+        return PosteriorScorer(*what) if self._values is None else GridScorer(*what, self._values)
 
     def snapshot(self) -> PosteriorScorer:
         return self.scorer()  # totals are made anew with each draw

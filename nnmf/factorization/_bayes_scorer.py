@@ -46,33 +46,39 @@ class PosteriorScorer(Scorer):
 
     # -- predictions -------------------------------------------------------------------------------------------------
     def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        index = self._rows(user, item, timestamp)
-        totals = self.totals
+        prediction = self.spread * self._mean(self._rows(user, item, timestamp)) + self.centre
+        return prediction.astype(np.float32)
+
+    def _mean(self, index: dict[str, np.ndarray]) -> np.ndarray:
+        """Mean over the draws of the predictions, float64 (n,), in units of the spread about the centre."""
+        totals, user = self.totals, index["user"]
         total = np.full(len(user), totals.constant)
         for side, rows in index.items():
             total += totals.consts[side][rows]
         for (left, right), product in totals.products.items():
             tables = product.left, product.right, product.width
             kernels.add_products(read_only(index[left]), read_only(index[right]), *tables, total)
-        total *= self.spread / totals.n_draws
-        total += self.centre
-        return total.astype(np.float32)
+        total /= totals.n_draws
+        return total
 
     def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        index = self._rows(user, item, timestamp)
-        draws, n = self.totals.draws, len(user)
+        noise = self.totals.variance / self.totals.n_draws
+        variance = self._variance(self._rows(user, item, timestamp)) + noise
+        return (self.spread * np.sqrt(variance)).astype(np.float32)
+
+    def _variance(self, index: dict[str, np.ndarray]) -> np.ndarray:
+        """Variance between the draws of the predictions, float64 (n,), in units of the spread squared."""
+        draws, n = self.totals.draws, len(index["user"])
         if len(draws) < 2:
             raise ConfigError(
                 f"n_draws: {len(draws)} whole draw is kept, of {self.totals.n_draws}, and deviations need two at least; train with "
                 "n_draws=32 and more epochs."
             )
-        found = np.empty(n, np.float32)
-        noise = self.totals.variance / self.totals.n_draws
+        found = np.empty(n)
         for start in range(0, n, _PAIRS):
             part = {side: rows[start : start + _PAIRS] for side, rows in index.items()}
             predictions = np.stack([_predicted(draw, part) for draw in draws])
-            variance = predictions.var(axis=0, ddof=1, dtype=np.float64) + noise
-            found[start : start + _PAIRS] = self.spread * np.sqrt(variance)
+            found[start : start + _PAIRS] = predictions.var(axis=0, ddof=1, dtype=np.float64)
         return found
 
     def _rows(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None) -> dict[str, np.ndarray]:
@@ -101,7 +107,7 @@ class PosteriorScorer(Scorer):
         }
         return FactorScorer(tables, user.shape[1], self.centre + unit * constant, 1.0)
 
-    def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray:
+    def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray | None:
         return self.undated.towers(side, rows)
 
     def vectors(self) -> dict[str, np.ndarray]:
@@ -131,6 +137,8 @@ class PosteriorScorer(Scorer):
             found[f"{side}_draw_consts"] = np.stack([draw.consts[side] for draw in totals.draws])
         for (left, right), product in totals.products.items():
             found[f"{left}_of_{right}"], found[f"{right}_of_{left}"] = product.tables
+        if len(totals.cuts):
+            found["cuts"], found["draw_cuts"] = totals.cuts, np.stack([draw.cuts for draw in totals.draws])
         found["draw_constants"] = np.array([draw.constant for draw in totals.draws])
         return found
 
@@ -138,13 +146,15 @@ class PosteriorScorer(Scorer):
         return {f"{side}_sums": const for side, const in self.totals.consts.items()}
 
 
-def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors: int) -> Totals:
+def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors: int, n_cuts: int) -> Totals:
     """The totals of the arrays that `PosteriorScorer.arrays` gave, each checked.
 
     Parameters
     ----------
     sizes : dict of str to int
         Rows of each side.
+    n_cuts : int
+        Cut points between the values of a grid; 0 where there is none.
 
     Raises
     ------
@@ -155,6 +165,7 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
     of_pairs = [f"{a}_of_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
     of_sides = [f"{side}_{what}" for side in sizes for what in ("sums", "draws", "draw_consts")]
     names = {"n_draws", "every", "sums", "draw_constants", *of_pairs, *of_sides}
+    names |= {"cuts", "draw_cuts"} if n_cuts else set()
     if set(arrays) != names:
         raise DataError(f"parameters: are {sorted(arrays)} instead of {sorted(names)}.")
     n_draws, every = (int(check_array(arrays[name], (1,), np.int64, name)[0]) for name in ("n_draws", "every"))
@@ -165,6 +176,12 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
     if variance <= 0:
         raise DataError(f"sums: the noise's variance is {variance}; it lies above zero.")
     constants = check_array(arrays["draw_constants"], (n_kept,), np.float64, "draw_constants")
+    cuts, draw_cuts = np.zeros(0), np.zeros((n_kept, 0))
+    if n_cuts:
+        cuts = check_array(arrays["cuts"], (n_cuts,), np.float64, "cuts")
+        draw_cuts = check_array(arrays["draw_cuts"], (n_kept, n_cuts), np.float64, "draw_cuts")
+        if not (np.diff(cuts) > 0).all():
+            raise DataError("cuts: do not rise from one value of the grid to the next.")
     consts, q, draw_consts = {}, {}, {}
     for side, n in sizes.items():
         consts[side] = check_array(arrays[f"{side}_sums"], (n,), np.float64, f"{side}_sums")
@@ -182,10 +199,15 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
         ]
         products[left, right] = Product(checked[0], checked[1], width)
     draws = tuple(
-        Draw(float(constants[number]), *({side: part[side][number] for side in sizes} for part in (draw_consts, q)))
+        Draw(
+            float(constants[number]),
+            {side: draw_consts[side][number] for side in sizes},
+            {side: q[side][number] for side in sizes},
+            draw_cuts[number],
+        )
         for number in range(n_kept)
     )
-    return Totals(n_draws, constant, variance, consts, products, draws, every)
+    return Totals(n_draws, constant, variance, consts, products, draws, every, cuts)
 
 
 def _predicted(draw: Draw, index: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,8 +11,9 @@ from nnmf.tables import Block, Codes
 
 from . import _gibbs_kernels as kernels
 from ._layout import checked_columns
+from ._ordinal import Grid
 from ._schedule import Workers
-from ._sides import Side
+from ._sides import Side, key_of
 
 # Parts that threads share, and the memory that their sums may take.
 _CHUNKS, _SUM_BYTES = 8, 1 << 26
@@ -43,6 +44,11 @@ class Sampler:
     workers : Workers
     centre, spread : float
         Mean and standard deviation of the ratings.
+    ordinal : bool
+        Ratings are values of a grid, behind which lie latent numbers (see `Grid`); these take the ratings' place, the noise has
+        precision 1 and w0 is 0, for cut points are free to move instead.
+    values : array, default=None
+        The grid; None: the values that the ratings take.
 
     References
     ----------
@@ -65,6 +71,8 @@ class Sampler:
         workers: Workers,
         centre: float,
         spread: float,
+        ordinal: bool = False,
+        values: np.ndarray | None = None,
     ) -> None:
         columns, counts = checked_columns(user, item, rating, *sizes)
         n_users, n_items = sizes
@@ -74,16 +82,22 @@ class Sampler:
         np.cumsum(counts[0], out=self._starts[1:])
         self._item = columns[1][order]
         self._day = None if day is None else day.code[order]
-        self._rating = columns[2][order]
-        self._rating -= np.float32(centre)
-        self._rating /= np.float32(spread)
-        self.residual = np.empty_like(self._rating)
         n_rows = max(n_items, day.n_columns if day else 1)
         n_chunks = max(1, min(_CHUNKS, _SUM_BYTES // (32 * n_rows)))
         self._chunks = np.arange(n_chunks, dtype=np.int32)
         self._edges = np.searchsorted(self._starts, np.linspace(0, len(rating), n_chunks + 1)).astype(np.int64)
         self._edges[[0, -1]] = 0, n_users
         self._errors = np.zeros(n_chunks)
+        self._rating = columns[2][order]
+        self.grid = Grid(self._rating, values, n_chunks, workers) if ordinal else None
+        if ordinal:
+            self._rating = np.zeros_like(
+                self._rating
+            )  # residuals are then minus the predictions, which `Grid` draws from
+        else:
+            self._rating -= np.float32(centre)
+            self._rating /= np.float32(spread)
+        self.residual = np.empty_like(self._rating)
         self.users = Side("user", 0, counts[0].astype(np.int64), blocks[0], n_factors, n_chunks)
         self.items = Side("item", 1, counts[1].astype(np.int64), blocks[1], n_factors, n_chunks)
         self.days: Side | None = None
@@ -103,8 +117,8 @@ class Sampler:
             self._refresh()
         self._find_residuals()
 
-    def sweep(self, number: int, tick: Callable[[float], None]) -> float:
-        """Draw everything once; returns the root mean square of the residuals that the draw leaves, in units of the spread.
+    def sweep(self, number: int, tick: Callable[[float], None]) -> None:
+        """Draw everything once.
 
         Parameters
         ----------
@@ -114,8 +128,11 @@ class Sampler:
             Told after each factor what part of the sweep is done.
         """
         rng = np.random.default_rng((self.seed, number))
-        self._draw_noise(rng)
-        self._draw_constant(rng)
+        if self.grid is not None:
+            self.grid.draw(self.residual, rng, key_of(self.seed, number, len(self.sides)))
+        else:
+            self._draw_noise(rng)
+            self._draw_constant(rng)
         for side in self.sides:
             for group in side.groups:
                 group.draw_prior(rng)
@@ -125,7 +142,7 @@ class Sampler:
             tick((factor + 2) / (self.n_factors + 1))
         if number % _REFRESHED == 0:
             self._refresh()
-        return self._find_residuals()
+        self._find_residuals()
 
     def _draw_noise(self, rng: np.random.Generator) -> None:
         """The noise's precision, Gamma(1/2, 1/2) a priori."""
@@ -165,21 +182,22 @@ class Sampler:
 
     @property
     def rmse(self) -> float:
-        """Root mean square of the residuals after the last sweep, in units of the spread."""
+        """RMSE of the ratings by the last draw, in units of the spread."""
+        if self.grid is not None:
+            return self.grid.rmse(self.residual)
         return math.sqrt(self._squared_error / len(self.residual))
 
     def _refresh(self) -> None:
         for side in self.sides:
             side.refresh()
 
-    def _find_residuals(self) -> float:
-        """Work the residuals out anew, lest rounding add up; returns `rmse`."""
+    def _find_residuals(self) -> None:
+        """Work the residuals out anew, lest rounding add up."""
         consts = self.users.const, self.items.const, self.days.const if self.days else _NO_DAY
         q = self.users.by_row(), self.items.by_row(), self.days.by_row() if self.days else _NO_DAY.reshape(1, 1)
         columns = self._starts, self._item, self._day, self._rating
         self._walk(kernels.residuals, *columns, self.constant, consts, q, self.residual, self._errors)
         self._squared_error = float(self._errors.sum())
-        return self.rmse
 
     def _walk(self, kernel: Callable[..., None], *arguments: object) -> None:
         n_threads = self._workers.n_threads if len(self.residual) >= _SHARED_RATINGS else 1
@@ -189,6 +207,8 @@ class Sampler:
     def state(self) -> dict[str, np.ndarray]:
         """A copy of what the next sweep starts from, float32."""
         found = {"constant": np.array([self.constant], np.float32)}
+        if self.grid is not None:
+            found["cuts"] = self.grid.cuts[1:-1].astype(np.float32)
         for side in self.sides:
             found[f"{side.name}_q"], found[f"{side.name}_const"] = side.q.copy(), side.const.copy()
             for index, group in enumerate(side.groups):
@@ -202,6 +222,8 @@ class Sampler:
         ``same``: the ratings are those that the state was reached with; the next sweep is then the one that would have come.
         """
         self.constant, self._went_on = float(state["constant"][0]), same
+        if self.grid is not None:
+            self.grid.cuts[1:-1] = state["cuts"]
         for side in self.sides:
             if same:
                 side.q[:], side.const[:] = state[f"{side.name}_q"], state[f"{side.name}_const"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,11 +15,12 @@ PAIRS = (("user", "item"), ("user", "day"), ("item", "day"))
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One draw: what each row adds to predictions alone, float32 (n,), and its q, float16 (n, n_factors), by side."""
+    """One draw: what each row adds to predictions alone, float32 (n,), and its q, float16 (n, n_factors), by side; cut points."""
 
     constant: float
     consts: dict[str, np.ndarray]
     q: dict[str, np.ndarray]
+    cuts: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,8 @@ class Totals:
     draws : tuple of Draw
         Every `every`-th draw.
     every : int
+    cuts : float64 array of shape (n_values - 1,)
+        Of ratings on a grid: sums of the cut points between its values; else empty.
     """
 
     n_draws: int
@@ -68,6 +71,7 @@ class Totals:
     products: dict[tuple[str, str], Product]
     draws: tuple[Draw, ...] = ()
     every: int = 1
+    cuts: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 class Posterior:
@@ -101,6 +105,7 @@ class Posterior:
             before = Totals(0, 0.0, 0.0, dict.fromkeys(sides, np.zeros(1)), {})
         for name, total in before.consts.items():
             consts[name] += total
+        cuts = np.zeros(0) if sampler.grid is None else sampler.grid.cuts[1:-1].copy()
         q = {name: side.by_row() for name, side in sides.items()}
         self.totals = Totals(
             n_draws=before.n_draws + 1,
@@ -110,10 +115,11 @@ class Posterior:
             products={pair: self._joined(before.products.get(pair), q[pair[0]], q[pair[1]]) for pair in pairs},
             draws=before.draws,
             every=before.every,
+            cuts=cuts + before.cuts if before.n_draws else cuts,
         )
         if before.n_draws % before.every == 0:
             half = {name: table.astype(np.float16) for name, table in q.items()}
-            draw = Draw(sampler.constant, {name: side.const.copy() for name, side in sides.items()}, half)
+            draw = Draw(sampler.constant, {name: side.const.copy() for name, side in sides.items()}, half, cuts)
             draws, every = (*before.draws, draw), before.every
             if len(draws) > self._n_draws:
                 draws, every = draws[::2], every * 2

@@ -96,7 +96,7 @@ class Side:
         """Draw the weights of a factor, or of the columns alone (-1), given what `rows` holds."""
         linear = factor < 0
         for index, group in enumerate(self.groups):
-            key = _key(seed, number, self.number, index, factor + 1)
+            key = key_of(seed, number, self.number, index, factor + 1)
             prior = alpha, group.precision[factor + 1], group.mean[factor + 1], key
             value = group.weights[factor + 1]
             if group.block is None:
@@ -152,7 +152,7 @@ def _of_block(block: Block, n_factors: int) -> Group:
     return _group(block.name, block.n_columns, n_factors, block, (starts, row[order], block.weight[order]))
 
 
-def _key(*numbers: int) -> np.uint64:
+def key_of(*numbers: int) -> np.uint64:
     """What the random numbers of a draw follow from: the numbers, mixed one after another."""
     key = 0
     for number in numbers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from statistics import NormalDist
 from typing import Any
 
@@ -92,10 +92,15 @@ class Answers:
         """Intervals that hold a rating with probability ``level``, within the scale: float32 (n,) each; errors as `deviation`."""
         if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
             raise ConfigError(f"level: got {level!r}; give a probability between 0 and 1, such as 0.9.")
-        reach = NormalDist().inv_cdf((1 + float(level)) / 2) * self.deviation(user, item, timestamp)
-        middle, scale = self.predict(user, item, timestamp), self.catalogue.scale
-        low, high = np.clip(middle - reach, *scale), np.clip(middle + reach, *scale)
-        return low.astype(np.float32), high.astype(np.float32)
+        prediction, deviation = self.predict(user, item, timestamp), self.deviation(user, item, timestamp)
+        user, item, known = self._checked(user, item)
+        reach = NormalDist().inv_cdf((1 + float(level)) / 2) * deviation
+        bounds = prediction - reach, prediction + reach
+        found = self._ask(partial(self.scorer.interval, level=float(level)), user, item, timestamp, known)
+        for bound, of_known in zip(bounds, found, strict=True):
+            bound[known] = of_known
+            np.clip(bound, *self.catalogue.scale, out=bound)
+        return bounds
 
     def _checked(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns of indices, -1 where unknown, and where both are known."""

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,6 +67,15 @@ class Scorer(ABC):
     def deviation(self, user: np.ndarray, item: np.ndarray) -> np.ndarray | None:
         """Standard deviations of the ratings about what `predict` answers, float32 (n,); None where that is not known."""
         return None
+
+    def interval(self, *columns: np.ndarray | None, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds that hold a rating with probability ``level``, (n,) each; ``columns`` are those of `deviation`, which it needs.
+
+        Default: those of a normal distribution.
+        """
+        reach = NormalDist().inv_cdf((1 + level) / 2) * self.deviation(*columns)  # type: ignore[operator, arg-type]
+        middle = self.predict(*columns)  # type: ignore[arg-type]
+        return middle - reach, middle + reach
 
     def newest(self) -> Mapping[str, np.ndarray]:
         """The arrays by which an epoch's scorer shows whether all its numbers are finite; default: all parameters."""
