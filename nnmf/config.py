@@ -82,6 +82,9 @@ class TrainConfig(_Checked):
     likelihood: str | None = _setting(
         None, "what bayes takes ratings for: numbers, or values of a grid", choices=("normal", "ordinal")
     )
+    n_chains: int | None = _setting(
+        None, "samplers of bayes that start apart and whose draws are averaged together", low=1, high=1000
+    )
     sweeps: int | None = _setting(
         None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
     )

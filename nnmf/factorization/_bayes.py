@@ -31,7 +31,7 @@ class Bayes(Model):
     and factor with a precision of its feature and factor; means are N(0, 1), precisions Gamma(1/2, 1/2), the noise is normal
     with a precision that is Gamma(1/2, 1/2), all for ratings measured from their mean in units of their standard deviation.
     Everything is drawn in turn given all else; a sweep over all leaves a draw, an epoch is ``sweeps`` of them; predictions are
-    the mean over all draws. There is no step size and no penalty to choose.
+    the mean over all draws of all chains, samplers that start apart. There is no step size and no penalty to choose.
 
     Cold start: an unknown item is answered by what is predicted of the user with the mean of all items, an unknown user
     likewise, both by the mean rating.
@@ -41,7 +41,7 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors=10, n_epochs=30, sweeps=10, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
+        Single settings over ``config``: n_factors=10, n_epochs=10, sweeps=10, n_chains=4, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
         draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
 
     Raises
@@ -58,8 +58,9 @@ class Bayes(Model):
     kind = "bayes"
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 10,
-        "n_epochs": 30,
+        "n_epochs": 10,
         "sweeps": 10,
+        "n_chains": 4,
         "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
@@ -129,7 +130,8 @@ class Bayes(Model):
             for index, n_columns in enumerate([len(const), *(n_columns_of(part) for part in parts)]):
                 shapes[f"{side}_{index}_weights"] = (1 + self.n_factors, n_columns)
                 shapes[f"{side}_{index}_means"] = (1 + self.n_factors,)
-        return shapes
+        chains = range(self.config.n_chains or 1)
+        return {f"{chain}_{name}": shape for chain in chains for name, shape in shapes.items()}
 
 
 def _grid_of(values: Any, ordinal: bool) -> np.ndarray | None:
