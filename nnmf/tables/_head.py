@@ -15,7 +15,8 @@ from ._names import column_places
 #: which columns hold what: positions, or names by role
 Columns = Sequence[int] | Mapping[str, str]
 
-_MARKS = ("::", "\t", ",", ";", "|", " ")
+#: what stands between two fields, in the order in which it is looked for
+MARKS = ("::", "\t", ",", ";", "|", " ")
 # Lines of an index column: fewer may be users that happen to be numbered from 0.
 _INDEX_LINES = 10
 
@@ -61,7 +62,7 @@ def find_layout(lines: Sequence[str], delimiter: str | None, header: bool | None
     if isinstance(columns, Mapping):
         header = True  # a name is looked for in one
     places = None if columns is None or isinstance(columns, Mapping) else tuple(columns)
-    marks = (delimiter,) if delimiter else _MARKS
+    marks = (delimiter,) if delimiter else MARKS
     votes = _votes(lines[header is not False :], marks, places)
     if header is not False:
         for mark in marks:
@@ -185,7 +186,7 @@ def _fields(text: str, mark: str) -> list[str]:
 
 def first_mark(text: str) -> str:
     """The first of the delimiters that are looked for which a line holds."""
-    return next((mark for mark in _MARKS if mark in text), "\t")
+    return next((mark for mark in MARKS if mark in text), "\t")
 
 
 def _default_columns(n_fields: int, first: int = 0) -> tuple[int, ...]:
