@@ -1,5 +1,6 @@
 """Parts of a design matrix: against what a plain loop over the ratings finds, and made of the training table alone."""
 
+import copy
 import json
 from datetime import datetime, timezone
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.tables import Features, Ratings, codes_of, encode
+from nnmf.tables import Features, Ratings, check_vocabulary, codes_of, encode, n_columns_of
 
 DAY = 86_400
 
@@ -271,3 +272,42 @@ def test_without_features_all_is_missing():
     design = encode(ratings.with_features(users=known()), ["attributes"])
     for block in encode(ratings, ["attributes"], design.vocabulary).user:
         assert rows(block) == [{block.n_columns - 1: 1.0}] * 30
+
+
+def test_a_vocabulary_that_is_none_is_refused():
+    ratings = table().with_features(users=known(), items=known(20, 1))
+    good = json.loads(json.dumps(encode(ratings, ["history", "raters", "day", "attributes"]).vocabulary))
+    check_vocabulary(good)
+    for bad in (None, [], {}, {**good, "more": 1}, {**good, "features": "day"}, {**good, "user": []}):
+        with pytest.raises(DataError, match="vocabulary: holds no features"):
+            check_vocabulary(bad)
+    changes = [
+        ("user", "history", "n_columns", 0),
+        ("user", "history", "n_columns", True),
+        ("user", "history", "kind", "users"),
+        ("item", "raters", "n_columns", 1.5),
+        ("user", "age", "edges", [2.0, 1.0]),
+        ("user", "age", "edges", [float("nan")]),
+        ("user", "age", "kind", "category"),
+        ("user", "job", "values", ["a", "a"]),
+        ("user", "job", "values", ["a", 3]),
+        ("item", "job", "rare", 1),
+        ("rating", "day", "values", [3, 2]),
+        ("rating", "day", "values", [10**9]),
+        ("rating", "day", "kind", "list"),
+    ]
+    for side, name, key, value in changes:
+        bad = copy.deepcopy(good)
+        bad[side][name][key] = value
+        with pytest.raises(DataError, match=f"vocabulary: does not tell the columns of '{name}'"):
+            check_vocabulary(bad)
+
+
+def test_columns_are_counted_by_their_parts():
+    ratings = table().with_features(users=known(), items=known(20, 1))
+    design = encode(ratings, ["history", "raters", "day", "attributes"])
+    for side in ("user", "item", "rating"):
+        parts = design.vocabulary[side]
+        assert {one.name: one.n_columns for one in getattr(design, side)} == {
+            n: n_columns_of(p) for n, p in parts.items()
+        }

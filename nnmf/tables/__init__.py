@@ -11,6 +11,7 @@ from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
+from ._vocabulary import check_vocabulary, n_columns_of
 
 __all__ = [
     "UNKNOWN",
@@ -26,11 +27,13 @@ __all__ = [
     "Statistics",
     "as_ids",
     "cache_files",
+    "check_vocabulary",
     "clear_cache",
     "codes_of",
     "encode",
     "gini_index",
     "is_whole",
+    "n_columns_of",
     "read_columns",
     "statistics",
 ]

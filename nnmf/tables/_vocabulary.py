@@ -1,19 +1,22 @@
 """What the columns of a block stand for: a value, a bin or a day each, perhaps one for rare values, one for what is missing.
 
-A part of a vocabulary is a dictionary that JSON can hold. ``kind`` says what it is of. Numbers have ``edges``, the lowest
-value of every bin but the first; all else has ``values``, each with a column, and ``rare``, whether a column behind them
-is for all others. Without that one others have the last column, as what is missing has.
+A part of a vocabulary is a dictionary that JSON can hold. ``kind`` says what it is of. Histories have ``n_columns``, an
+item or user each; numbers have ``edges``, the lowest value of every bin but the first; all else has ``values``, each with a
+column, and ``rare``, whether a column behind them is for all others. Without that one others have the last column, as what
+is missing has.
 """
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from nnmf.errors import DataError
 
-from ._feature_columns import Column, Numbers, gathered
+from ._feature_columns import KINDS, Column, Numbers, gathered
 from ._ids import UNKNOWN, IdMap
 
 _DAY_SECONDS = 86_400
@@ -75,6 +78,8 @@ def _value_part(kind: str, values: np.ndarray, counts: np.ndarray) -> dict[str, 
 
 def n_columns_of(part: dict[str, Any]) -> int:
     """Columns of a part."""
+    if "n_columns" in part:
+        return int(part["n_columns"])
     return len(part["edges"]) + 2 if "edges" in part else len(part["values"]) + part["rare"] + 1
 
 
@@ -112,3 +117,51 @@ def entries_of(part: dict[str, Any], column: Column, rows: np.ndarray) -> tuple[
     code = np.append(of_word[column.code[at]], np.full(len(row) - len(at), n_columns - 1))
     row, code = np.divmod(np.unique(row * n_columns + code), n_columns)
     return np.searchsorted(row, np.arange(len(rows) + 1)), code.astype(np.int32)
+
+
+def check_vocabulary(vocabulary: Any) -> None:
+    """Refuse what is no vocabulary of a `Design`, as one from a file may be.
+
+    Raises
+    ------
+    DataError
+        It is none, in one sentence.
+    """
+    sides = ("user", "item", "rating")
+    if (
+        not isinstance(vocabulary, dict)
+        or set(vocabulary) != {"features", *sides}
+        or not _are(vocabulary["features"], str)
+        or not all(isinstance(vocabulary[side], dict) for side in sides)
+    ):
+        raise DataError("vocabulary: holds no features of users, items and ratings.")
+    for side in sides:
+        for name, part in vocabulary[side].items():
+            own = {("user", "history"): "items", ("item", "raters"): "users", ("rating", "day"): "day"}.get(
+                (side, name)
+            )
+            kinds = (own,) if own or side == "rating" else KINDS
+            if not isinstance(part, dict) or part.get("kind") not in kinds or not _is_part(part):
+                raise DataError(f"vocabulary: does not tell the columns of {name!r}.")
+
+
+def _is_part(part: dict[str, Any]) -> bool:
+    kind, keys = part["kind"], set(part) - {"kind"}
+    if kind in ("items", "users"):
+        return keys == {"n_columns"} and _are([part["n_columns"]], int) and part["n_columns"] > 0
+    if kind == "number":
+        return keys == {"edges"} and _are(part["edges"], float) and _ascend(part["edges"])
+    if keys != {"values", "rare"} or not isinstance(part["rare"], bool):
+        return False
+    values = part["values"]
+    if kind == "day":
+        return _are(values, int) and _ascend(values) and all(_FIRST_DAY <= day < _END_DAY for day in values)
+    return _are(values, str) and len(set(values)) == len(values)
+
+
+def _are(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+def _ascend(values: list[Any]) -> bool:
+    return all(math.isfinite(value) for value in values) and all(a < b for a, b in pairwise(values))
