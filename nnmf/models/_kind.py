@@ -80,6 +80,11 @@ class Kind(ABC):
         """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
         raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
+        return False
+
     # -- what it knows -----------------------------------------------------------------------------------------------
     def check_trained(self) -> None:
         """Raise a ConfigError unless the model is trained."""

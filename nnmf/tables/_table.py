@@ -164,7 +164,7 @@ class Table:
             elif n_other or n_missing:
                 text = "%s: %d of its %d ids have no rating and are ignored; it lacks %d of %d %ss of %s."
                 logger.info(text, features.name, n_other, len(features), n_missing, len(ids), side, self.name)
-        return replace(self, **changes)
+        return replace(self, **changes) if changes else self
 
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self: _Self, rows: np.ndarray) -> _Self:
