@@ -6,9 +6,11 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.tables import Features
+from nnmf.tables import Features, Ratings, encode
 
 duckdb = pytest.importorskip("duckdb")
 ROWS = [(3, 24.5, "F", ("Action", "Comedy")), (1, None, "M", ()), (20, 7.25, None, ("Drama",))]
@@ -165,6 +167,41 @@ def test_an_unknown_column_is_named():
         Features.from_arrays([1], {"age": [3]})["aeg"]
 
 
+def test_dates_count_by_their_day(tmp_path):
+    days = ["2020-02-29", None]
+    stamps = np.array(["2020-02-29T13:14", "NaT"], "datetime64[m]")
+    assert Features.from_arrays([1, 2], {"born": stamps})["born"].tolist() == days
+    path = tmp_path / "t.parquet"
+    duckdb.sql(
+        "COPY (SELECT * FROM (VALUES (1, TIMESTAMP '2020-02-29 13:14:00'), (2, NULL)) AS t(id, born)) "
+        f"TO '{path}' (FORMAT parquet)"
+    )
+    assert Features.from_file(path)["born"].tolist() == days
+
+
+CELLS = st.sampled_from(
+    ["1", "2", "007", "a", "b|c", "", '"q', '"a,b"', "inf", "nan", "1e400", "1_0", "\0", "の", "|", "{"]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.lists(CELLS, min_size=1, max_size=4).map(",".join), max_size=6), header=st.booleans())
+def test_any_file_is_features_that_can_be_encoded_or_one_sentence(tmp_path, lines, header):
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["id,a,b"] * header + lines))
+    try:
+        features = Features.from_file(path)
+    except (DataError, ConfigError) as error:
+        assert "\n" not in str(error)
+        return
+    n = len(features)
+    for block in encode(
+        Ratings.from_arrays(features.ids.ids, range(n), [1] * n).with_features(features), ["attributes"]
+    ).user:
+        assert (np.diff(block.starts) >= 1).all() and block.starts[-1] == len(block.column) == len(block.weight)
+        assert block.column.min() >= 0 and block.column.max() < block.n_columns
+
+
 # -- tables that carry them ------------------------------------------------------------------------------------------
 def test_every_table_made_of_one_has_the_same_features(small):
     users, items = (Features.from_arrays(ids.ids, {"a": ["x"] * len(ids)}) for ids in (small.users, small.items))
@@ -192,4 +229,4 @@ def test_what_is_no_features_is_refused(small):
 
 def test_features_of_other_ids_are_no_error_but_a_warning(small, caplog):
     small.with_features(Features.from_arrays(["nobody"], {"a": [1]}))
-    assert "none of its 1 ids is a user of" in caplog.text
+    assert "none of its 1 ids is among the users of" in caplog.text

@@ -157,7 +157,7 @@ def _texts_of_numbers(values: np.ndarray) -> tuple[list[str], np.ndarray]:
 def _texts_of(values: np.ndarray, what: str) -> tuple[list[str], bool]:
     """The values as texts, "" for missing ones, and whether some are lists."""
     if values.dtype.kind == "M":
-        return ["" if text == "NaT" else text for text in values.astype(str).tolist()], False
+        return ["" if text == "NaT" else text for text in values.astype("datetime64[D]").astype(str).tolist()], False
     if values.dtype.kind not in "OUTbS":
         raise DataError(f"{what}: holds {values.dtype}; give numbers, texts or lists of texts.")
     if values.dtype.kind == "S":

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # Lines that are looked at to find what stands between fields.
 _HEAD_LINES = 200
-_TEXTS = {"VARCHAR", "UUID", "ENUM", "BOOLEAN", "DATE", "TIMESTAMP", "TIME", '"NULL"'}
+_TEXTS = {"VARCHAR", "UUID", "ENUM", "BOOLEAN", "DATE", "TIME", '"NULL"'}
 
 
 def read_features(
@@ -177,7 +177,9 @@ def _converted(column: str, kind: str, written: str, name: str) -> str:
         return f"CAST({column} AS DOUBLE)"
     if plain in ("VARCHAR[]", "BIGINT[]"):
         return f"array_to_string({column}, {literal(LIST_MARK)})"
-    if plain in _TEXTS or plain.startswith("TIMESTAMP"):
+    if plain.startswith("TIMESTAMP"):
+        return f"CAST(CAST({column} AS DATE) AS VARCHAR)"
+    if plain in _TEXTS:
         return f"CAST({column} AS VARCHAR)"
     raise DataError(f"{name}: the column {written!r} holds {kind}; give numbers, texts or lists of texts.")
 

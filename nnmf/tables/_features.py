@@ -88,7 +88,7 @@ class Features:
         ids : array-like
             Integers, strings or UUIDs, each once.
         columns : mapping of str to array-like
-            Numbers, texts, or lists of texts; NaN, None and empty texts are missing.
+            Numbers, texts, dates (of which the day counts), or lists of texts; NaN, None and empty texts are missing.
         kinds : mapping of str to str, optional
             "number", "category" or "list", by column. Where a column has none, one of more than 20 different numbers is
             a number (unless some are written with leading zeros), one with lists or a ``|`` in a text is a list, any

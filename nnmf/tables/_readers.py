@@ -245,7 +245,7 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
         original, fault = (
             re.search(pattern, text) for pattern in (r"Original Line: (.*)", r"\n(.*Found.*|.*quote.*)\n")
         )
-        what = f"{shown(original[1])}: {fault[1]}" if original and fault else text.partition("\n")[0]
+        what = f"{shown(original[1])}: {fault[1].rstrip('.')}" if original and fault else text.partition("\n")[0]
         raise DataError(f"{path}, line {line[1]}: cannot read {what}; mend the line.") from None
     what = text.partition("\n")[0]
     raise DataError(f"{path}: cannot be read ({what}); check that it is a whole table.") from None

@@ -160,7 +160,9 @@ class Table:
             known = features.ids.index_of(ids) != UNKNOWN
             n_other, n_missing = len(features) - int(known.sum()), len(ids) - int(known.sum())
             if not known.any() and len(ids):
-                logger.warning("%s: none of its %d ids is a %s of %s.", features.name, len(features), side, self.name)
+                logger.warning(
+                    "%s: none of its %d ids is among the %ss of %s.", features.name, len(features), side, self.name
+                )
             elif n_other or n_missing:
                 text = "%s: %d of its %d ids have no rating and are ignored; it lacks %d of %d %ss of %s."
                 logger.info(text, features.name, n_other, len(features), n_missing, len(ids), side, self.name)
