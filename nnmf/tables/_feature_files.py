@@ -15,8 +15,8 @@ from nnmf.errors import ConfigError, DataError, one_of
 
 from ._duckdb import identifier, literal
 from ._feature_columns import LIST_MARK
-from ._head import MARKS, looks_like_number
-from ._layout import LineFault, shown, split_line
+from ._head import MARKS, fields_of, looks_like_number
+from ._layout import shown
 from ._names import id_place
 from ._readers import read_by_kind, readable, unescape
 from ._relation import INTEGERS, NUMBERS
@@ -96,17 +96,10 @@ def _mark_of(lines: Sequence[str]) -> str:
     """What stands between fields: what parts most lines into equally many."""
     best, most = "\t", 0
     for mark in MARKS:
-        (n_fields, n_lines), *_ = Counter(len(_fields(line, mark)) for line in lines).most_common(1)
+        (n_fields, n_lines), *_ = Counter(len(fields_of(line, mark)) for line in lines).most_common(1)
         if n_fields > 1 and n_lines > most:
             best, most = mark, n_lines
     return best
-
-
-def _fields(line: str, mark: str) -> list[str]:
-    try:
-        return split_line(line, mark)
-    except LineFault:
-        return []
 
 
 def _names(
@@ -114,7 +107,7 @@ def _names(
 ) -> tuple[list[str], int]:
     """The names of the columns, and how many lines stand above the first row."""
     at, line = first
-    fields = _fields(line, mark)
+    fields = fields_of(line, mark)
     if len(fields) < 2:
         raise DataError(
             f"{path}, line {at + 1}: {shown(line)} is one field; give an id and what is known of it, parted by commas."
