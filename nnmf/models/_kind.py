@@ -72,6 +72,11 @@ class Kind(ABC):
             Arrays that are missing, or of another shape or type.
         """
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
+        return False
+
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""
         return {}
@@ -79,11 +84,6 @@ class Kind(ABC):
     def take_network(self, network: Any) -> None:
         """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
         raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")
-
-    @property
-    def uses_features(self) -> bool:
-        """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
-        return False
 
     # -- what it knows -----------------------------------------------------------------------------------------------
     def check_trained(self) -> None:
