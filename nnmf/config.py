@@ -247,6 +247,10 @@ class DataConfig(_Checked):
         below=1,
     )
     data_dir: str | None = _setting(None, "folder that holds the dataset's files")
+    user_features: str | None = _setting(
+        None, "file of what is known of the users (an id and columns a line), for models that use it"
+    )
+    item_features: str | None = _setting(None, "file of what is known of the items, likewise")
     delimiter: str | None = _setting(None, "what stands between two fields of a file; default: found out")
     columns: str | None = _setting(
         None,

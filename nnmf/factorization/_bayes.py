@@ -78,6 +78,11 @@ class Bayes(Model):
         return tuple(name for name in names if name != "ids")
 
     @property
+    def uses_features(self) -> bool:
+        """Whether what is known of users and items describes them here."""
+        return bool(set(self.features) - {"history", "raters", "day"})
+
+    @property
     def n_factors(self) -> int:
         """Width of a draw's vectors."""
         return int(self.config.n_factors or 0)
