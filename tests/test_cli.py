@@ -257,7 +257,7 @@ def test_a_factorization_by_the_same_command(file, capsys, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["n_factors"] == 64
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
     for flags, message in (
-        (["--model", "als"], "model: got 'als' instead of one of ['funk_svd', 'network', 'svd', 'svdpp']"),
+        (["--model", "als"], "model: got 'als' instead of one of ['bayes', 'funk_svd', 'network', 'svd', 'svdpp']"),
         (["--model", "svd", "--network", "plain"], "network: svd is no network"),
         (["--model", "svd", "--batch-size", 9], "batch_size: svd has no such setting"),
     ):
