@@ -1,5 +1,6 @@
 """A slow Gibbs sampler on the flattened design matrix, in double precision, sharing no code with the one that is tested; and small tables."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -159,3 +160,39 @@ class Naive:
         mean, precision = self.mean[name][factor], self.precision[name][factor]
         variance = 1 / (precision + self.alpha * (slope @ slope))
         weights[column] = variance * (precision * mean + self.alpha * (slope @ left)) + np.sqrt(variance) * noise
+
+
+# -- how numbers should be distributed -------------------------------------------------------------------------------
+def normal_cdf(values):
+    return np.array([math.erfc(-value / math.sqrt(2)) / 2 for value in np.ravel(values)])
+
+
+def gamma_cdf(values, shape):
+    """Of Gamma(shape, rate 1), for a whole shape, or of a half, Gamma(1/2)."""
+    values = np.ravel(values)
+    if shape == 0.5:
+        return np.array([math.erf(math.sqrt(value)) for value in values])
+    terms = np.array([values**k / math.factorial(k) for k in range(int(shape))])
+    return 1 - np.exp(-values) * terms.sum(0)
+
+
+def surprise(uniform, n_bins=20):
+    """How many standard deviations the chi-square of numbers that should be uniform on 0 .. 1 is above, or below, what it should be.
+
+    By the cube root, which makes it nearly normal (Wilson, Hilferty, 1931).
+    """
+    uniform = np.ravel(uniform)
+    expected, freedom = len(uniform) / n_bins, n_bins - 1
+    found = np.bincount(np.minimum((uniform * n_bins).astype(int), n_bins - 1), minlength=n_bins)
+    chi_square = ((found - expected) ** 2 / expected).sum()
+    spread = 2 / (9 * freedom)
+    return (np.cbrt(chi_square / freedom) - (1 - spread)) / np.sqrt(spread)
+
+
+def mean_error(draws, expected, n_batches=40):
+    """How many standard errors the mean of a chain's draws, along axis 0, is off what is expected.
+
+    The error by the means of batches, which draws that follow from one another do not make too small.
+    """
+    batches = np.array([batch.mean(axis=0) for batch in np.array_split(np.asarray(draws) - expected, n_batches)])
+    return batches.mean(axis=0) / (batches.std(axis=0, ddof=1) / np.sqrt(n_batches))
