@@ -96,7 +96,7 @@ def test_ratings_are_measured_from_their_centre_in_units_of_their_spread():
 def test_other_seeds_and_other_sweeps_draw_other_numbers():
     """Normal, too, and unrelated between neighbouring columns, factors, groups, sides, sweeps and seeds."""
     table = {
-        key: [_gibbs_kernels.normal(_sides._key(*key), column) for column in range(4000)]
+        key: [_gibbs_kernels.normal(_sides.key_of(*key), column) for column in range(4000)]
         for key in [
             (0, 1, 0, 0, 0),
             (1, 1, 0, 0, 0),
@@ -186,7 +186,7 @@ def test_the_state_is_a_copy():
 @pytest.mark.parametrize("at", [3, 9, 17])
 def test_a_model_saved_loaded_and_resumed_has_the_bits_of_one_that_never_stopped(at, tmp_path):
     """At sweeps where the tables of the mean are part filled, full, and made narrower."""
-    train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "n_draws": 4}
+    train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "sweeps": 1, "n_draws": 4}
     whole = Bayes(**settings).fit(train)
     folder = RunFolder.begin(tmp_path / "run", {})
     with pytest.raises(Killed):
