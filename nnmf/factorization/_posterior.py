@@ -94,6 +94,8 @@ class Posterior:
 
     def __init__(self, width: int, n_draws: int, totals: Totals | None = None) -> None:
         self._width, self._n_draws, self.totals = width, n_draws, totals
+        # Room behind the columns of totals given is their maker's, who may go on, too.
+        self._has_room = False
 
     def add(self, sampler: Sampler) -> None:
         """Add the sampler's draw."""
@@ -117,6 +119,7 @@ class Posterior:
             every=before.every,
             cuts=cuts + before.cuts if before.n_draws else cuts,
         )
+        self._has_room = True
         if before.n_draws % before.every == 0:
             half = {name: table.astype(np.float16) for name, table in q.items()}
             draw = Draw(sampler.constant, {name: side.const.copy() for name, side in sides.items()}, half, cuts)
@@ -132,7 +135,7 @@ class Posterior:
         if before and before.width + more > room:
             before, old = None, compress(*old, self._width)
         done = old[0].shape[1]
-        if before is None or done + more > before.left.shape[1]:
+        if before is None or not self._has_room or done + more > before.left.shape[1]:
             tables = [np.empty((len(table), max(room, done + more)), np.float32) for table in (left, right)]
             for table, kept in zip(tables, old, strict=True):
                 table[:, :done] = kept
