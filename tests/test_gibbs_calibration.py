@@ -18,7 +18,7 @@ FAR = 4.2
 class World:
     """Parameters of a sampler, drawn from its prior, and ratings from them."""
 
-    def __init__(self, n_blocks, n_days, n_ratings=21, n_factors=1, sizes=(5, 4)):
+    def __init__(self, n_ratings, n_blocks=(0, 0), n_days=0, n_factors=1, sizes=(5, 4)):
         table = case(*sizes, n_ratings, n_blocks, n_days, seed=1)
         self.order = np.argsort(table.user, kind="stable")
         x, self.columns = table.design()
@@ -87,9 +87,9 @@ class World:
         return np.array([sampler.constant, sampler.alpha, rated, other, users[0, 0], likelihood])
 
 
-def surprises(n_blocks, n_days, n_worlds, n_sweeps):
+def surprises(n_worlds, n_sweeps, **options):
     """After some sweeps: how far what is known of the prior is from what was found, by name."""
-    world, rng, found = World(n_blocks, n_days), np.random.default_rng(2), []
+    world, rng, found = World(**options), np.random.default_rng(2), []
     for seed in range(n_worlds):
         world.draw(seed)
         for number in range(1, n_sweeps + 1):
@@ -101,9 +101,12 @@ def surprises(n_blocks, n_days, n_worlds, n_sweeps):
     return {name: surprise(values) for name, values in uniform.items()}
 
 
-@pytest.mark.parametrize(("n_blocks", "n_days"), [((0, 0), 0), ((1, 1), 3)])
-def test_what_is_drawn_from_the_prior_stays_so(n_blocks, n_days):
-    found = surprises(n_blocks, n_days, 1500, 2)
+@pytest.mark.parametrize(
+    ("n_ratings", "n_blocks", "n_days"), [(5, (0, 0), 0), (21, (1, 1), 3)], ids=["few ratings", "blocks and days"]
+)
+def test_what_is_drawn_from_the_prior_stays_so(n_ratings, n_blocks, n_days):
+    """Few ratings leave the priors of noise and w0 their weight."""
+    found = surprises(1500, 2, n_ratings=n_ratings, n_blocks=n_blocks, n_days=n_days)
     assert not {name: far for name, far in found.items() if abs(far) > FAR}
 
 
@@ -112,7 +115,7 @@ def ranks(n_worlds, n_draws, thin):
 
     Ratings that are spread widely are left out, which changes no rank's distribution, since ratings alone say so.
     """
-    world, found, seed = World((0, 0), 0, n_ratings=40), [], 0
+    world, found, seed = World(n_ratings=40), [], 0
     while len(found) < n_worlds:
         seed += 1
         world.draw(seed)
