@@ -54,7 +54,7 @@ class Case:
     blocks: tuple
     day: Codes | None
 
-    def sampler(self, n_factors=2, seed=0, n_threads=1, init_std=0.3, centre=0.0, spread=1.0):
+    def sampler(self, n_factors=2, seed=0, n_threads=1, init_std=0.3, centre=0.0, spread=1.0, ordinal=False):
         return Sampler(
             self.user,
             self.item,
@@ -68,6 +68,7 @@ class Case:
             workers=Workers(n_threads),
             centre=centre,
             spread=spread,
+            ordinal=ordinal,
         )
 
     def design(self):
