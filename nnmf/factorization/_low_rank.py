@@ -31,9 +31,15 @@ def compress(left: np.ndarray, right: np.ndarray, width: int) -> tuple[np.ndarra
     """
     if left.shape[1] <= width:
         return left, right
-    (left_root, left_inverse), (right_root, right_inverse) = _roots(_gram(left)), _roots(_gram(right))
+    left_gram, right_gram = _gram(left), _gram(right)
+    # A column gets the same length in both tables, lest one that is short in one and long in the other be taken for rounding.
+    lengths = np.stack([np.diag(left_gram), np.diag(right_gram)])
+    lengths[:, (lengths == 0).any(axis=0)] = 1.0
+    by = (lengths[1] / lengths[0]) ** 0.25
+    left_root, left_inverse = _roots(left_gram * np.outer(by, by))
+    right_root, right_inverse = _roots(right_gram / np.outer(by, by))
     x, s, y = np.linalg.svd(left_root @ right_root)
-    scale = np.sqrt(s[:width])
+    left_inverse, right_inverse, scale = by[:, None] * left_inverse, right_inverse / by[:, None], np.sqrt(s[:width])
     return _product(left, left_inverse @ x[:, :width] * scale), _product(right, right_inverse @ y[:width].T * scale)
 
 
