@@ -6,11 +6,12 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
-from nnmf.errors import DataError
-from nnmf.models import Catalogue, Model
+from nnmf.errors import ConfigError, DataError
+from nnmf.models import Catalogue, Model, pairs_of
 from nnmf.storage import ModelState, check_array
 from nnmf.tables import check_vocabulary, n_columns_of
 from nnmf.training import Scorer, Snapshot
@@ -86,6 +87,33 @@ class Bayes(Model):
     def n_factors(self) -> int:
         """Width of a draw's vectors."""
         return int(self.config.n_factors or 0)
+
+    def distribution(
+        self, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, *, timestamps: npt.ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What each rating on the grid is predicted to be with which probability; for ``likelihood="ordinal"``.
+
+        Parameters
+        ----------
+        user_ids, item_ids, timestamps
+            As for `predict`; each of them known to training.
+
+        Returns
+        -------
+        The grid's values, float64 (n_values,), and their probabilities, float64 (n, n_values).
+
+        Raises
+        ------
+        ConfigError
+            A model of another likelihood, or that is not trained.
+        DataError
+            An unknown user or item, and as `predict`.
+        """
+        scorer = self.scorer
+        if not isinstance(scorer, GridScorer):
+            raise ConfigError("likelihood: 'normal' knows no grid of ratings; train with likelihood='ordinal'.")
+        columns = pairs_of(self.answers, user_ids, item_ids, "error", timestamps)
+        return scorer.values.copy(), scorer.probabilities(*columns)
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> GibbsLearner:
         return GibbsLearner(self.config, self.features, catalogue, start)
