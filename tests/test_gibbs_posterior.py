@@ -191,8 +191,9 @@ def test_draws_that_are_kept_are_evenly_spread(n_draws):
 
 def test_deviations_are_those_of_the_draws_and_the_noise():
     drawn = Drawn(width=1000, n_draws=100)
-    between = np.var(drawn.draws, axis=0, ddof=1)
-    expected = np.sqrt(between + 4 * np.mean(drawn.noise))
+    settled = slice(-(-len(drawn.draws) // 3), None)  # the first third is on its way from where the chain started
+    between = np.var(drawn.draws[settled], axis=0, ddof=1)
+    expected = np.sqrt(between + 4 * np.mean(drawn.noise[settled]))
     found = drawn.scorer().deviation(drawn.user, drawn.item, drawn.stamp)
     np.testing.assert_allclose(found, expected, rtol=5e-3)  # what is kept of a draw is float16
 

@@ -69,7 +69,8 @@ class TestDropoutMLP(ModelContract):
 
 
 SETTINGS = {
-    kind.model: kind.settings for kind in (TestPlain, TestOneLayerMLP, TestDropoutMLP, TestFunkSVD, TestSVD, TestSVDpp, TestBayes)
+    kind.model: kind.settings
+    for kind in (TestPlain, TestOneLayerMLP, TestDropoutMLP, TestFunkSVD, TestSVD, TestSVDpp, TestBayes)
 }
 NAMES = list(SETTINGS)
 

@@ -71,12 +71,14 @@ class Bayes(Model):
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
         super().__init__(given.with_defaults(self.kind, {**self.defaults, "n_threads": usable_cores()}))
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """What describes a rating beside its user and item."""
         names = [name.strip() for name in str(self.config.features).split(",")]
-        return tuple(name for name in names if name != "ids")
+        if "ids" not in names or "" in names or len(set(names)) < len(names):
+            raise ConfigError(
+                f"features: got {self.config.features!r}; give 'ids' and what else there is to be, each once, such as "
+                "'ids,history,raters'."
+            )
+        #: what describes a rating beside its user and item
+        self.features = tuple(name for name in names if name != "ids")
 
     @property
     def uses_features(self) -> bool:

@@ -62,17 +62,17 @@ class PosteriorScorer(Scorer):
         return total
 
     def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        noise = self.totals.variance / self.totals.n_draws
-        variance = self._variance(self._rows(user, item, timestamp)) + noise
+        variance = self._variance(self._rows(user, item, timestamp))
+        variance += np.mean([draw.variance for draw in self._settled])
         return (self.spread * np.sqrt(variance)).astype(np.float32)
 
     def _variance(self, index: dict[str, np.ndarray]) -> np.ndarray:
         """Variance between the draws of the predictions, float64 (n,), in units of the spread squared."""
-        draws, n = self.totals.draws, len(index["user"])
+        draws, n = self._settled, len(index["user"])
         if len(draws) < 2:
             raise ConfigError(
-                f"n_draws: {len(draws)} whole draw is kept, of {self.totals.n_draws}, and deviations need two at least; train with "
-                "n_draws=32 and more epochs."
+                f"n_draws: {len(self.totals.draws)} whole draws are kept, of {self.totals.n_draws}, and deviations need three at "
+                "least; train with n_draws=32 and more epochs."
             )
         found = np.empty(n)
         for start in range(0, n, _PAIRS):
@@ -80,6 +80,11 @@ class PosteriorScorer(Scorer):
             predictions = np.stack([_predicted(draw, part) for draw in draws])
             found[start : start + _PAIRS] = predictions.var(axis=0, ddof=1, dtype=np.float64)
         return found
+
+    @property
+    def _settled(self) -> tuple[Draw, ...]:
+        """The later two thirds of the whole draws: the first ones are still on their way from where the chains started."""
+        return self.totals.draws[-(-len(self.totals.draws) // 3) :]
 
     def _rows(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None) -> dict[str, np.ndarray]:
         index = {"user": user, "item": item}

@@ -43,7 +43,7 @@ class GridScorer(PosteriorScorer):
 
     def _latent(self, index: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the latent numbers, float64 (n,) each."""
-        between = self._variance(index) if len(self.totals.draws) > 1 else 0.0
+        between = self._variance(index) if len(self._settled) > 1 else 0.0
         return self._mean(index), 1.0 + between + np.zeros(len(index["user"]))
 
     def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
