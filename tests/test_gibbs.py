@@ -8,9 +8,10 @@ from nnmf.factorization import _gibbs, _gibbs_kernels, _sides
 from nnmf.factorization._schedule import Workers
 from nnmf.factorization._sides import Side
 from nnmf.storage import RunFolder
+from nnmf.tables import Block, Codes
 from nnmf.testing import Killed, assert_same_model, kill_after, low_rank
 
-from .gibbs_reference import Naive, case, random_block
+from .gibbs_reference import Case, Naive, case, random_block
 
 BLOCKS = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 2)]
 
@@ -22,6 +23,10 @@ def run(sampler, first, last):
     for number in range(first, last + 1):
         sampler.sweep(number, lambda part: None)
     return sampler
+
+
+def groups(sampler):
+    return [group for side in sampler.sides for group in side.groups]
 
 
 def everything(sampler):
@@ -59,7 +64,7 @@ def test_draws_are_those_of_a_naive_sampler_on_the_flattened_matrix(n_blocks, n_
     table = case(n_blocks=n_blocks, n_days=n_days, seed=3)
     sampler = table.sampler()
     naive = Naive(table, sampler)
-    start = [group.weights[1:].copy() for side in sampler.sides for group in side.groups]
+    start = [group.weights[1:].copy() for group in groups(sampler)]
     for number in range(1, 6):
         run(sampler, number, number)
         naive.sweep(number)
@@ -67,10 +72,6 @@ def test_draws_are_those_of_a_naive_sampler_on_the_flattened_matrix(n_blocks, n_
             assert_agree(sampler, naive, table, 1e-5)  # found: 1e-6
     moved = [np.abs(a - group.weights[1:]).min() for a, group in zip(start, groups(sampler), strict=True)]
     assert min(moved) > 1e-5, "some weights were never drawn"
-
-
-def groups(sampler):
-    return [group for side in sampler.sides for group in side.groups]
 
 
 @pytest.mark.parametrize("n_factors", [0, 1, 3])
@@ -181,6 +182,37 @@ def test_the_state_is_a_copy():
     for name, array in before.items():
         np.testing.assert_array_equal(state[name], array, err_msg=name)
         assert array.dtype == np.float32 and not np.array_equal(array, sampler.state()[name])
+
+
+def test_what_goes_on_with_more_users_starts_from_the_weights_that_there_are():
+    """The new ones', and what no user had before, as they are drawn; the next sweep is that of a naive sampler from there."""
+    before = case(n_blocks=(1, 1), n_days=4, seed=10)
+    (users,), items = before.blocks
+    more = Block(
+        users.name,
+        np.append(users.starts, users.starts[-1] + [0, 0, 2]),
+        np.append(users.column, [1, 4]).astype(np.int32),
+        np.append(users.weight, [1, 1]).astype(np.float32),
+        5,
+    )
+    new = np.array([6, 8, 8], np.int32), np.array([1, 0, 2], np.int32), np.array([1, -1, 0.5], np.float32)
+    columns = (np.append(*both) for both in zip((before.user, before.item, before.rating), new, strict=True))
+    day = Codes("day", np.append(before.day.code, [0, 1, 2]).astype(np.int32), 4)
+    table = Case(*columns, (9, 5), ((more,), items), day)
+    old = run(before.sampler(), 1, 3)
+    sampler = table.sampler(seed=1)
+    drawn = [group.weights.copy() for group in groups(sampler)]
+    sampler.take_state(old.state(), same=False)
+    for group, first, known in zip(groups(sampler), drawn, groups(old), strict=True):
+        n = known.weights.shape[1]
+        np.testing.assert_array_equal(group.weights, np.hstack([known.weights, first[:, n:]]))
+    naive = Naive(table, sampler)
+    naive.constant = sampler.constant
+    for (side, at), mean in naive.mean.items():
+        mean[:] = sampler.sides[side].groups[at].mean
+    run(sampler, 1, 1)
+    naive.sweep(1)
+    assert_agree(sampler, naive, table, 1e-5)
 
 
 @pytest.mark.parametrize("at", [3, 9, 17])

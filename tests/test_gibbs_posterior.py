@@ -138,6 +138,8 @@ def test_what_is_never_made_narrower_predicts_the_mean_of_the_draws():
     np.testing.assert_allclose(
         (undated.towers("user")[drawn.user] * undated.towers("item")[drawn.item]).sum(1), unknown, atol=1e-4
     )
+    for side, axis in (("user", 1), ("item", 0)):
+        np.testing.assert_allclose(undated.alone(side), unknown.reshape(20, 15).mean(axis), atol=1e-4)
 
 
 @pytest.mark.parametrize(("width", "low", "high"), [(12, 1e-3, 6e-3), (6, 5e-3, 0.03), (2, 0.03, 0.15)])
