@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from nnmf.factorization import SVD, Bayes, FunkSVD, SVDpp
     from nnmf.kinds import fit, load, load_checkpoint
     from nnmf.neural import DataIter, NetworkModel
-    from nnmf.tables import Ratings
+    from nnmf.tables import Features, Ratings
 
 _HOMES = {
     "DataConfig": "nnmf.config",
     "TrainConfig": "nnmf.config",
+    "Features": "nnmf.tables",
     "Ratings": "nnmf.tables",
     "DataIter": "nnmf.neural",
     "NetworkModel": "nnmf.neural",
@@ -36,6 +37,7 @@ __all__ = [
     "Bayes",
     "DataConfig",
     "DataIter",
+    "Features",
     "FunkSVD",
     "NetworkModel",
     "Ratings",

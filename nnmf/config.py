@@ -82,6 +82,9 @@ class TrainConfig(_Checked):
     likelihood: str | None = _setting(
         None, "what bayes takes ratings for: numbers, or values of a grid", choices=("normal", "ordinal")
     )
+    n_chains: int | None = _setting(
+        None, "samplers of bayes that start apart and whose draws are averaged together", low=1, high=1000
+    )
     sweeps: int | None = _setting(
         None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
     )
@@ -244,6 +247,10 @@ class DataConfig(_Checked):
         below=1,
     )
     data_dir: str | None = _setting(None, "folder that holds the dataset's files")
+    user_features: str | None = _setting(
+        None, "file of what is known of the users (an id and columns a line), for models that use it"
+    )
+    item_features: str | None = _setting(None, "file of what is known of the items, likewise")
     delimiter: str | None = _setting(None, "what stands between two fields of a file; default: found out")
     columns: str | None = _setting(
         None,

@@ -97,7 +97,7 @@ class Drawn:
     def go_on(self, posterior, first, last):
         for number in range(first, last + 1):
             self.sampler.sweep(number, lambda part: None)
-            posterior.add(self.sampler)
+            posterior.add(self.sampler.draw())
             self.draws.append(self.prediction())
             self.constants.append(self.sampler.constant)
             self.noise.append(1 / self.sampler.alpha)

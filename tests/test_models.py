@@ -1,5 +1,6 @@
 """The contract that every kind of model keeps, and what belongs to one kind or to none."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from nnmf.storage import RunFolder
 from nnmf.testing import Killed, ModelContract, assert_same_list, brute_force, kill_after, low_rank, parameters
 
 FACTORS = {"n_factors": 5, "n_epochs": 5, "init_std": 0.1}
+DRAWS = {"n_factors": 5, "n_epochs": 5, "sweeps": 5, "n_chains": 2, "features": "ids"}
 PLAIN = {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "learning_rate": 0.2, "ctx": "cpu"}
 MLP = {"n_factors": 5, "hidden_units": 4, "n_epochs": 5, "batch_size": 50, "ctx": "cpu"}
 
@@ -29,6 +31,27 @@ class TestSVD(ModelContract):
 
 class TestSVDpp(ModelContract):
     model, settings, accurate, expected_rmse = "svdpp", FACTORS, {"n_epochs": 60}, (0.23, 0.27)
+
+
+class TestBayes(ModelContract):
+    model, settings, expected_rmse = "bayes", DRAWS, (0.21, 0.26)
+
+
+class TestBayesOnAGrid(ModelContract):
+    """Ratings of seven values or so, whose expectations are no dot products: no towers, no ONNX file."""
+
+    model, settings, expected_rmse, exports = "bayes", {**DRAWS, "likelihood": "ordinal"}, (0.39, 0.45), False
+
+    @classmethod
+    @functools.cache
+    def tables(cls):
+        train, test = super().tables()
+        rounded = (
+            nnmf.Ratings.from_arrays(table.users.ids[table.user], table.items.ids[table.item], np.rint(table.rating))
+            for table in (train, test)
+        )
+        train, test = rounded
+        return train, test.mapped(train)
 
 
 class TestPlain(ModelContract):
@@ -46,7 +69,7 @@ class TestDropoutMLP(ModelContract):
 
 
 SETTINGS = {
-    kind.model: kind.settings for kind in (TestPlain, TestOneLayerMLP, TestDropoutMLP, TestFunkSVD, TestSVD, TestSVDpp)
+    kind.model: kind.settings for kind in (TestPlain, TestOneLayerMLP, TestDropoutMLP, TestFunkSVD, TestSVD, TestSVDpp, TestBayes)
 }
 NAMES = list(SETTINGS)
 

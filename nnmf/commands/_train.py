@@ -29,7 +29,7 @@ _DEFAULT_NETWORK = "one_layer_mlp"
 _RANKING_METRICS = ("ndcg@10", "recall@10", "coverage@10")
 # What may differ between a run and its resumption: how long, on what, and where its table lies now.
 _OF_TRAINING = ("n_epochs", "patience", "ctx", "n_threads")
-_OF_DATA = ("dataset", "data_dir", "train_file", "test_file")
+_OF_DATA = ("dataset", "data_dir", "train_file", "test_file", "user_features", "item_features")
 _RESUMABLE = (*_OF_TRAINING, *_OF_DATA)
 _RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
 
@@ -105,7 +105,9 @@ def _train(arguments: Any) -> None:
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
     if arguments.output is not None:
         _check_folder(Path(arguments.output), names, arguments.overwrite)
-    tables = load_tables(data_config)
+    uses_features = any(model.uses_features for model in models)
+    _check_features(data_config, uses_features, names)
+    tables = load_tables(data_config, features=uses_features)
     if tables.statistics:
         logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
@@ -118,6 +120,12 @@ def _train(arguments: Any) -> None:
             summaries.append(_run(name, model, model.fit, run, tables, metrics, progress))
     print(table(summaries))
     print(f"Saved in {root}")
+
+
+def _check_features(data_config: DataConfig, uses_features: bool, names: list[str]) -> None:
+    for setting in ("user_features", "item_features"):
+        if not uses_features and getattr(data_config, setting) is not None:
+            raise ConfigError(f"{setting}: {names[0]} learns from ratings alone; leave it out.")
 
 
 def _check_folder(root: Path, names: list[str], overwrite: bool) -> None:
@@ -222,7 +230,8 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
                 model.config.schedule,
                 model.config.n_epochs,
             )
-        tables = load_tables(data_config)
+        _check_features(data_config, model.uses_features, [run.settings["model"]])
+        tables = load_tables(data_config, features=model.uses_features)
         run.settings["data"] = tables.config.to_dict()
         logger.info("%s", describe(tables))
         logger.info("Going on after epoch %d.", len(model.history))

@@ -6,11 +6,12 @@ import math
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
-from nnmf.errors import DataError
-from nnmf.models import Catalogue, Model
+from nnmf.errors import ConfigError, DataError
+from nnmf.models import Catalogue, Model, pairs_of
 from nnmf.storage import ModelState, check_array
 from nnmf.tables import check_vocabulary, n_columns_of
 from nnmf.training import Scorer, Snapshot
@@ -31,7 +32,7 @@ class Bayes(Model):
     and factor with a precision of its feature and factor; means are N(0, 1), precisions Gamma(1/2, 1/2), the noise is normal
     with a precision that is Gamma(1/2, 1/2), all for ratings measured from their mean in units of their standard deviation.
     Everything is drawn in turn given all else; a sweep over all leaves a draw, an epoch is ``sweeps`` of them; predictions are
-    the mean over all draws. There is no step size and no penalty to choose.
+    the mean over all draws of all chains, samplers that start apart. There is no step size and no penalty to choose.
 
     Cold start: an unknown item is answered by what is predicted of the user with the mean of all items, an unknown user
     likewise, both by the mean rating.
@@ -41,7 +42,7 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors=10, n_epochs=30, sweeps=10, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
+        Single settings over ``config``: n_factors=10, n_epochs=10, sweeps=10, n_chains=4, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
         draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
 
     Raises
@@ -58,8 +59,9 @@ class Bayes(Model):
     kind = "bayes"
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 10,
-        "n_epochs": 30,
+        "n_epochs": 10,
         "sweeps": 10,
+        "n_chains": 4,
         "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
@@ -77,9 +79,41 @@ class Bayes(Model):
         return tuple(name for name in names if name != "ids")
 
     @property
+    def uses_features(self) -> bool:
+        """Whether what is known of users and items describes them here."""
+        return bool(set(self.features) - {"history", "raters", "day"})
+
+    @property
     def n_factors(self) -> int:
         """Width of a draw's vectors."""
         return int(self.config.n_factors or 0)
+
+    def distribution(
+        self, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, *, timestamps: npt.ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What each rating on the grid is predicted to be with which probability; for ``likelihood="ordinal"``.
+
+        Parameters
+        ----------
+        user_ids, item_ids, timestamps
+            As for `predict`; each of them known to training.
+
+        Returns
+        -------
+        The grid's values, float64 (n_values,), and their probabilities, float64 (n, n_values).
+
+        Raises
+        ------
+        ConfigError
+            A model of another likelihood, or that is not trained.
+        DataError
+            An unknown user or item, and as `predict`.
+        """
+        scorer = self.scorer
+        if not isinstance(scorer, GridScorer):
+            raise ConfigError("likelihood: 'normal' knows no grid of ratings; train with likelihood='ordinal'.")
+        columns = pairs_of(self.answers, user_ids, item_ids, "error", timestamps)
+        return scorer.values.copy(), scorer.probabilities(*columns)
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> GibbsLearner:
         return GibbsLearner(self.config, self.features, catalogue, start)
@@ -129,7 +163,8 @@ class Bayes(Model):
             for index, n_columns in enumerate([len(const), *(n_columns_of(part) for part in parts)]):
                 shapes[f"{side}_{index}_weights"] = (1 + self.n_factors, n_columns)
                 shapes[f"{side}_{index}_means"] = (1 + self.n_factors,)
-        return shapes
+        chains = range(self.config.n_chains or 1)
+        return {f"{chain}_{name}": shape for chain in chains for name, shape in shapes.items()}
 
 
 def _grid_of(values: Any, ordinal: bool) -> np.ndarray | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from nnmf.tables import Design, Ratings, encode
 from nnmf.training import Learner, Snapshot, Tick
 
 from ._bayes_scorer import PosteriorScorer
+from ._chains import Chains
 from ._gibbs import Sampler
 from ._grid_scorer import GridScorer
 from ._posterior import Posterior
@@ -42,7 +44,7 @@ class GibbsLearner(Learner):
     ) -> None:
         self.config, self.features, self._start = config, features, start
         self.sizes = len(catalogue.users), len(catalogue.items)
-        self._sampler: Sampler | None = None
+        self._chains: Chains | None = None
 
     def begin(self, train: Ratings) -> None:
         config, before = self.config, None
@@ -54,19 +56,21 @@ class GibbsLearner(Learner):
         self._vocabulary, self._digest = design.vocabulary, train.digest
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
         self._values = before.values if isinstance(before, GridScorer) else None
-        self._workers = Workers(config.n_threads or 1)
-        self._sampler = self._make_sampler(train, design)
-        if self._sampler.grid is not None:
-            self._values = self._sampler.grid.values
         same = before is not None and before.digest == train.digest
+        self._workers = Workers(config.n_threads or 1)
+        make = partial(self._make_sampler, train, design)
+        chains = Chains(make, config.n_chains or 1, config.seed, self._workers)
         if self._start is not None:
-            self._sampler.take_state(self._start.state, same)
-        self._sampler.begin()
-        n_factors = config.n_factors or 0
+            chains.take_state(self._start.state, same)
+        chains.begin()
+        self._chains, grid = chains, chains.samplers[0].grid
+        self._values = None if grid is None else grid.values
         totals = before.totals if before is not None and same else None
-        self._posterior = Posterior(max(_WIDTH, _TIMES * n_factors), config.n_draws or 1, totals)
+        self._posterior = Posterior(max(_WIDTH, _TIMES * (config.n_factors or 0)), config.n_draws or 1, totals)
 
-    def _make_sampler(self, train: Ratings, design: Design) -> Sampler:
+    def _make_sampler(
+        self, train: Ratings, design: Design, seed: int, workers: Workers, like: Sampler | None
+    ) -> Sampler:
         return Sampler(
             train.user,
             train.item,
@@ -75,31 +79,31 @@ class GibbsLearner(Learner):
             (design.user, design.item),
             design.rating[0] if design.rating else None,
             n_factors=self.config.n_factors or 0,
-            seed=self.config.seed,
+            seed=seed,
             init_std=self.config.init_std or 0.0,
-            workers=self._workers,
+            workers=workers,
             centre=self.centre,
             spread=self.spread,
             ordinal=self.config.likelihood == "ordinal",
             values=self._values,
+            like=like,
         )
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
-        assert self._sampler is not None
-        sampler, sweeps = self._sampler, self.config.sweeps or 1
+        assert self._chains is not None
+        sweeps, before = self.config.sweeps or 1, self._rmse()
+
+        def look(part: float) -> None:
+            tick(int(part * self.n_streamed), lambda: before)
+
         # Random numbers follow from the number of a sweep, so that a resumed run needs no random state.
-        before = self._rmse(sampler)
-        for done in range(sweeps):
+        for draw in self._chains.sweeps((number - 1) * sweeps + 1, sweeps, look):
+            self._posterior.add(draw)
+        return self._rmse()
 
-            def look(part: float, done: int = done) -> None:
-                tick(int((done + part) / sweeps * self.n_streamed), lambda: before)
-
-            sampler.sweep((number - 1) * sweeps + done + 1, look)
-            self._posterior.add(sampler)
-        return self._rmse(sampler)
-
-    def _rmse(self, sampler: Sampler) -> float:
-        return sampler.rmse if sampler.grid is not None else sampler.rmse * self.spread
+    def _rmse(self) -> float:
+        assert self._chains is not None
+        return self._chains.rmse * (self.spread if self._values is None else 1.0)
 
     def scorer(self) -> PosteriorScorer:
         assert self._posterior.totals is not None
@@ -110,13 +114,13 @@ class GibbsLearner(Learner):
         return self.scorer()  # totals are made anew with each draw
 
     def state(self) -> dict[str, np.ndarray]:
-        assert self._sampler is not None
-        return self._sampler.state()
+        assert self._chains is not None
+        return self._chains.state()
 
     def end(self) -> None:
-        if self._sampler is not None:
+        if self._chains is not None:
             self._workers.__exit__()
-            self._sampler = None
+            self._chains = None
 
 
 def _standard(rating: np.ndarray) -> tuple[float, float]:

@@ -139,7 +139,7 @@ class PosteriorScorer(Scorer):
             found[f"{left}_of_{right}"], found[f"{right}_of_{left}"] = product.tables
         if len(totals.cuts):
             found["cuts"], found["draw_cuts"] = totals.cuts, np.stack([draw.cuts for draw in totals.draws])
-        found["draw_constants"] = np.array([draw.constant for draw in totals.draws])
+        found["draw_numbers"] = np.array([(draw.constant, draw.variance) for draw in totals.draws])
         return found
 
     def newest(self) -> dict[str, np.ndarray]:
@@ -164,18 +164,18 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
     pairs = [pair for pair in PAIRS if set(pair) <= set(sizes)]
     of_pairs = [f"{a}_of_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
     of_sides = [f"{side}_{what}" for side in sizes for what in ("sums", "draws", "draw_consts")]
-    names = {"n_draws", "every", "sums", "draw_constants", *of_pairs, *of_sides}
+    names = {"n_draws", "every", "sums", "draw_numbers", *of_pairs, *of_sides}
     names |= {"cuts", "draw_cuts"} if n_cuts else set()
     if set(arrays) != names:
         raise DataError(f"parameters: are {sorted(arrays)} instead of {sorted(names)}.")
     n_draws, every = (int(check_array(arrays[name], (1,), np.int64, name)[0]) for name in ("n_draws", "every"))
-    n_kept = len(np.atleast_1d(arrays["draw_constants"]))
+    n_kept = len(np.atleast_1d(arrays["draw_numbers"]))
     if not (n_draws >= 1 and every >= 1 and 1 <= n_kept == -(-n_draws // every)):
         raise DataError(f"n_draws: {n_kept} draws are kept of {n_draws}, every {every} of them; they do not agree.")
     constant, variance = (float(number) for number in check_array(arrays["sums"], (2,), np.float64, "sums"))
     if variance <= 0:
         raise DataError(f"sums: the noise's variance is {variance}; it lies above zero.")
-    constants = check_array(arrays["draw_constants"], (n_kept,), np.float64, "draw_constants")
+    numbers = check_array(arrays["draw_numbers"], (n_kept, 2), np.float64, "draw_numbers")
     cuts, draw_cuts = np.zeros(0), np.zeros((n_kept, 0))
     if n_cuts:
         cuts = check_array(arrays["cuts"], (n_cuts,), np.float64, "cuts")
@@ -200,7 +200,8 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
         products[left, right] = Product(checked[0], checked[1], width)
     draws = tuple(
         Draw(
-            float(constants[number]),
+            float(numbers[number, 0]),
+            float(numbers[number, 1]),
             {side: draw_consts[side][number] for side in sizes},
             {side: q[side][number] for side in sizes},
             draw_cuts[number],

@@ -12,6 +12,7 @@ from nnmf.tables import Block, Codes
 from . import _gibbs_kernels as kernels
 from ._layout import checked_columns
 from ._ordinal import Grid
+from ._posterior import Draw
 from ._schedule import Workers
 from ._sides import Side, key_of
 
@@ -49,6 +50,8 @@ class Sampler:
         precision 1 and w0 is 0, for cut points are free to move instead.
     values : array, default=None
         The grid; None: the values that the ratings take.
+    like : Sampler, default=None
+        One of the same ratings and blocks, whose columns serve this one as well.
 
     References
     ----------
@@ -73,33 +76,44 @@ class Sampler:
         spread: float,
         ordinal: bool = False,
         values: np.ndarray | None = None,
+        like: Sampler | None = None,
     ) -> None:
         columns, counts = checked_columns(user, item, rating, *sizes)
         n_users, n_items = sizes
         self.n_factors, self.seed, self._workers = n_factors, seed, workers
-        order = np.argsort(columns[0], kind="stable")
-        self._starts = np.zeros(n_users + 1, np.int64)
-        np.cumsum(counts[0], out=self._starts[1:])
-        self._item = columns[1][order]
-        self._day = None if day is None else day.code[order]
         n_rows = max(n_items, day.n_columns if day else 1)
         n_chunks = max(1, min(_CHUNKS, _SUM_BYTES // (32 * n_rows)))
+        self._starts: np.ndarray
+        self._item: np.ndarray
+        self._day: np.ndarray | None
+        self._rating: np.ndarray
+        self.grid: Grid | None = None
+        if like is not None:
+            self._starts, self._item, self._day, self._rating = like._starts, like._item, like._day, like._rating
+            self.grid = like.grid.copy(workers) if like.grid else None
+        else:
+            order = np.argsort(columns[0], kind="stable")
+            self._starts = np.zeros(n_users + 1, np.int64)
+            np.cumsum(counts[0], out=self._starts[1:])
+            self._item, self._rating = columns[1][order], columns[2][order]
+            self._day = None if day is None else day.code[order]
+            if ordinal:
+                self.grid = Grid(self._rating, values, n_chunks, workers)
+                self._rating[:] = 0.0  # residuals are then minus the predictions, which the grid draws from
+            else:
+                self._rating -= np.float32(centre)
+                self._rating /= np.float32(spread)
         self._chunks = np.arange(n_chunks, dtype=np.int32)
         self._edges = np.searchsorted(self._starts, np.linspace(0, len(rating), n_chunks + 1)).astype(np.int64)
         self._edges[[0, -1]] = 0, n_users
         self._errors = np.zeros(n_chunks)
-        self._rating = columns[2][order]
-        self.grid = Grid(self._rating, values, n_chunks, workers) if ordinal else None
-        if ordinal:
-            self._rating = np.zeros_like(
-                self._rating
-            )  # residuals are then minus the predictions, which `Grid` draws from
-        else:
-            self._rating -= np.float32(centre)
-            self._rating /= np.float32(spread)
         self.residual = np.empty_like(self._rating)
-        self.users = Side("user", 0, counts[0].astype(np.int64), blocks[0], n_factors, n_chunks)
-        self.items = Side("item", 1, counts[1].astype(np.int64), blocks[1], n_factors, n_chunks)
+        self.users: Side = Side(
+            "user", 0, counts[0].astype(np.int64), blocks[0], n_factors, n_chunks, like.users if like else None
+        )
+        self.items: Side = Side(
+            "item", 1, counts[1].astype(np.int64), blocks[1], n_factors, n_chunks, like.items if like else None
+        )
         self.days: Side | None = None
         if day is not None:
             of_day = np.bincount(day.code, minlength=day.n_columns)
@@ -202,6 +216,16 @@ class Sampler:
     def _walk(self, kernel: Callable[..., None], *arguments: object) -> None:
         n_threads = self._workers.n_threads if len(self.residual) >= _SHARED_RATINGS else 1
         self._workers.walk(kernel, self._chunks, n_threads, self._edges, *arguments)
+
+    def draw(self) -> Draw:
+        """A copy of the draw that the last sweep left."""
+        return Draw(
+            constant=self.constant,
+            variance=1 / self.alpha,
+            consts={side.name: side.const.copy() for side in self.sides},
+            q={side.name: side.by_row() for side in self.sides},
+            cuts=np.zeros(0) if self.grid is None else self.grid.cuts[1:-1].copy(),
+        )
 
     # -- what a run that goes on needs -------------------------------------------------------------------------------
     def state(self) -> dict[str, np.ndarray]:

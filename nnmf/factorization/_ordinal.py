@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -70,6 +71,12 @@ class Grid:
         self.cuts = np.array([-math.inf, *(kernels.quantile(p) for p in below), math.inf])
         self._chunks, self._workers = np.arange(n_chunks, dtype=np.int32), workers
         self._edges = np.linspace(0, len(rating), n_chunks + 1).astype(np.int64)
+
+    def copy(self, workers: Workers) -> Grid:
+        """The same grid and ratings, with cut points of its own."""
+        made = copy.copy(self)
+        made._workers, made.cuts = workers, self.cuts.copy()
+        return made
 
     def draw(self, residual: np.ndarray, rng: np.random.Generator, key: np.uint64) -> None:
         """Draw the cut points, then the latent numbers.

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ._gibbs import Sampler
 from ._low_rank import compress
 
 #: the sides whose rows' products predictions hold
@@ -15,9 +14,22 @@ PAIRS = (("user", "item"), ("user", "day"), ("item", "day"))
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One draw: what each row adds to predictions alone, float32 (n,), and its q, float16 (n, n_factors), by side; cut points."""
+    """One draw, in units of the ratings' spread about their centre.
+
+    Attributes
+    ----------
+    constant, variance : float
+        w0, and the noise's variance.
+    consts : dict of str to float32 array of shape (n_rows,)
+        By side: what each row adds to predictions alone.
+    q : dict of str to array of shape (n_rows, n_factors)
+        By side; float32, or float16 where it is kept.
+    cuts : float64 array of shape (n_values - 1,)
+        Of ratings on a grid: the cut points between its values; else empty.
+    """
 
     constant: float
+    variance: float
     consts: dict[str, np.ndarray]
     q: dict[str, np.ndarray]
     cuts: np.ndarray
@@ -94,48 +106,40 @@ class Posterior:
 
     def __init__(self, width: int, n_draws: int, totals: Totals | None = None) -> None:
         self._width, self._n_draws, self.totals = width, n_draws, totals
-        # Room behind the columns of totals given is their maker's, who may go on, too.
-        self._has_room = False
+        self._mine: dict[tuple[str, str], Product] = {}
 
-    def add(self, sampler: Sampler) -> None:
-        """Add the sampler's draw."""
-        sides = {side.name: side for side in sampler.sides}
-        before = self.totals
-        consts = {name: side.const.astype(np.float64) for name, side in sides.items()}
-        pairs = [pair for pair in PAIRS if pair[1] in sides]
-        if before is None:
-            before = Totals(0, 0.0, 0.0, dict.fromkeys(sides, np.zeros(1)), {})
-        for name, total in before.consts.items():
-            consts[name] += total
-        cuts = np.zeros(0) if sampler.grid is None else sampler.grid.cuts[1:-1].copy()
-        q = {name: side.by_row() for name, side in sides.items()}
-        self.totals = Totals(
-            n_draws=before.n_draws + 1,
-            constant=before.constant + sampler.constant,
-            variance=before.variance + 1 / sampler.alpha,
-            consts=consts,
-            products={pair: self._joined(before.products.get(pair), q[pair[0]], q[pair[1]]) for pair in pairs},
-            draws=before.draws,
-            every=before.every,
-            cuts=cuts + before.cuts if before.n_draws else cuts,
+    def add(self, draw: Draw) -> None:
+        """Add a draw."""
+        before = self.totals or Totals(
+            0, 0.0, 0.0, dict.fromkeys(draw.consts, _NONE), {}, cuts=np.zeros_like(draw.cuts)
         )
-        self._has_room = True
-        if before.n_draws % before.every == 0:
-            half = {name: table.astype(np.float16) for name, table in q.items()}
-            draw = Draw(sampler.constant, {name: side.const.copy() for name, side in sides.items()}, half, cuts)
-            draws, every = (*before.draws, draw), before.every
+        self._mine = {pair: self._joined(pair, before, draw) for pair in PAIRS if pair[1] in draw.consts}
+        draws, every = before.draws, before.every
+        if before.n_draws % every == 0:
+            half = {side: table.astype(np.float16) for side, table in draw.q.items()}
+            draws = (*draws, replace(draw, q=half))
             if len(draws) > self._n_draws:
                 draws, every = draws[::2], every * 2
-            self.totals = replace(self.totals, draws=draws, every=every)
+        self.totals = Totals(
+            n_draws=before.n_draws + 1,
+            constant=before.constant + draw.constant,
+            variance=before.variance + draw.variance,
+            consts={side: before.consts[side] + const for side, const in draw.consts.items()},
+            products=self._mine,
+            draws=draws,
+            every=every,
+            cuts=before.cuts + draw.cuts,
+        )
 
-    def _joined(self, before: Product | None, left: np.ndarray, right: np.ndarray) -> Product:
+    def _joined(self, pair: tuple[str, str], totals: Totals, draw: Draw) -> Product:
         """A product's tables with a draw's columns behind theirs; what shows of the old ones is never written again."""
+        before, (left, right) = totals.products.get(pair), (draw.q[side] for side in pair)
         more, room = left.shape[1], 2 * self._width
         old = before.tables if before else (left[:, :0], right[:, :0])
         if before and before.width + more > room:
             before, old = None, compress(*old, self._width)
         done = old[0].shape[1]
-        if before is None or not self._has_room or done + more > before.left.shape[1]:
+        if before is None or before is not self._mine.get(pair) or done + more > before.left.shape[1]:
             tables = [np.empty((len(table), max(room, done + more)), np.float32) for table in (left, right)]
             for table, kept in zip(tables, old, strict=True):
                 table[:, :done] = kept
@@ -143,3 +147,6 @@ class Posterior:
         for table, new in ((before.left, left), (before.right, right)):
             table[:, done : done + more] = new
         return Product(before.left, before.right, done + more)
+
+
+_NONE = np.zeros(1)

@@ -70,14 +70,26 @@ class Side:
     n_factors : int
     n_chunks : int
         Parts that threads share; what is drawn does not depend on them.
+    like : Side, default=None
+        One of the same blocks, whose entries serve this one as well.
     """
 
     def __init__(
-        self, name: str, number: int, counts: np.ndarray, blocks: Sequence[Block], n_factors: int, n_chunks: int
+        self,
+        name: str,
+        number: int,
+        counts: np.ndarray,
+        blocks: Sequence[Block],
+        n_factors: int,
+        n_chunks: int,
+        like: Side | None = None,
     ) -> None:
         self.name, self.number, self.counts, self.n_factors = name, number, counts, n_factors
         n_rows = len(counts)
-        self.groups = [_group("ids", n_rows, n_factors, None), *(_of_block(block, n_factors) for block in blocks)]
+        by_column = [group.by_column for group in like.groups[1:]] if like else [_by_column(block) for block in blocks]
+        self.groups: list[Group] = [_group("ids", n_rows, n_factors, None, ())]
+        for block, entries in zip(blocks, by_column, strict=True):
+            self.groups.append(_group(block.name, block.n_columns, n_factors, block, entries))
         self.rows = np.zeros((n_rows, 8))
         self.terms = np.zeros((n_rows, 4), np.float32)
         self.q = np.zeros((n_factors, n_rows), np.float32)
@@ -136,20 +148,18 @@ class Side:
         self.const = (linear[:, 0] + (np.einsum("nf,nf->n", q, q) - own) / 2).astype(np.float32)
 
 
-def _group(
-    name: str, n_columns: int, n_factors: int, block: Block | None, by_column: tuple[np.ndarray, ...] = ()
-) -> Group:
+def _group(name: str, n_columns: int, n_factors: int, block: Block | None, by_column: tuple[np.ndarray, ...]) -> Group:
     weights = np.zeros((1 + n_factors, n_columns), np.float32)
     return Group(name, weights, np.zeros(1 + n_factors), np.ones(1 + n_factors), block, by_column)
 
 
-def _of_block(block: Block, n_factors: int) -> Group:
-    """A group with the block's entries in the order of their columns, too."""
+def _by_column(block: Block) -> tuple[np.ndarray, ...]:
+    """A block's entries in the order of their columns: starts, rows, weights."""
     row = np.repeat(np.arange(len(block.starts) - 1, dtype=np.int32), np.diff(block.starts))
     order = np.argsort(block.column, kind="stable")
     starts = np.zeros(block.n_columns + 1, np.int64)
     np.cumsum(np.bincount(block.column, minlength=block.n_columns), out=starts[1:])
-    return _group(block.name, block.n_columns, n_factors, block, (starts, row[order], block.weight[order]))
+    return starts, row[order], block.weight[order]
 
 
 def key_of(*numbers: int) -> np.uint64:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ._answers import Answers
 from ._catalogue import Catalogue
 from ._evaluation import check_metrics, evaluate
+from ._ids import pairs_of
 from ._model import Model
 from ._state import from_state
 
-__all__ = ["Answers", "Catalogue", "Model", "check_metrics", "evaluate", "from_state"]
+__all__ = ["Answers", "Catalogue", "Model", "check_metrics", "evaluate", "from_state", "pairs_of"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -12,10 +12,9 @@ from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError
 from nnmf.ranking import UserItems
 from nnmf.storage import ModelState
-from nnmf.tables import IdMap, Ratings
-from nnmf.training import Callback, History, Learner, Progress, Scorer, Snapshot
+from nnmf.tables import IdMap
+from nnmf.training import History, Learner, Scorer, Snapshot
 
-from . import _training
 from ._answers import Answers
 from ._catalogue import Catalogue
 from ._learned import Learned
@@ -73,6 +72,11 @@ class Kind(ABC):
             Arrays that are missing, or of another shape or type.
         """
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
+        return False
+
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""
         return {}
@@ -80,101 +84,6 @@ class Kind(ABC):
     def take_network(self, network: Any) -> None:
         """Take the function of a network of one's own, for a table with new users or items; see `nnmf.load`."""
         raise ConfigError(f"network: a model of kind {self.kind!r} is no network; leave it out.")
-
-    # -- training ----------------------------------------------------------------------------------------------------
-    def fit(
-        self: _Self,
-        train: Ratings,
-        valid: Ratings | None = None,
-        *,
-        test: Ratings | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: Progress | bool | None = None,
-    ) -> _Self:
-        """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
-
-        Training that fails or is interrupted leaves the model as it was; one that was not trained before keeps the epochs
-        that were finished.
-
-        Parameters
-        ----------
-        train : Ratings
-            The training ratings, with every user and item known.
-        valid : Ratings, default=None
-            Ratings to choose the epoch by.
-        test : Ratings, default=None
-            Ratings to measure after each epoch, for the history and the log; they choose nothing.
-        callbacks : iterable of callable
-            Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
-        progress : Progress or bool, default=None
-            Told how the running epoch goes. None: a bar in a notebook alone; True: a bar, or log lines; False: nobody.
-
-        Returns
-        -------
-        The model itself.
-
-        Raises
-        ------
-        TrainingError
-            Training diverged; the sentence says which settings to lower.
-        ConfigError, DataError
-            Settings or tables that cannot be trained with.
-        """
-        _training.fit(self, train, valid, _training.Watched(callbacks, progress, test))
-        return self
-
-    def fit_more(
-        self: _Self,
-        ratings: Ratings,
-        valid: Ratings | None = None,
-        *,
-        n_epochs: int | None = None,
-        test: Ratings | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: Progress | bool | None = None,
-    ) -> _Self:
-        """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
-
-        Only the given ratings are trained on, so give the old ones too unless they may fade. Training starts from the
-        parameters that are kept and the optimiser's state that belongs to them; the mean that predictions start from stays
-        that of the first table, the means of users and items take in the new ratings, the schedule of the learning rate
-        starts anew, and the best epoch is one of the new ones. (SVD++ takes a user's items from the given table: leave none
-        of his ratings out.) Training that fails or is interrupted leaves the model as it was.
-
-        Parameters
-        ----------
-        ratings : Ratings
-            The table; its ids may be new.
-        valid, test, callbacks, progress
-            As for `fit`.
-        n_epochs : int, default=None
-            Epochs to train; None: as many as the last time.
-
-        Raises
-        ------
-        ConfigError
-            The model is not trained yet; and what `fit` raises.
-        """
-        self.check_trained()
-        _training.fit_more(self, ratings, valid, n_epochs, _training.Watched(callbacks, progress, test))
-        return self
-
-    def resume(
-        self: _Self,
-        train: Ratings,
-        valid: Ratings | None = None,
-        *,
-        test: Ratings | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: Progress | bool | None = None,
-    ) -> _Self:
-        """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
-
-        Arguments and errors as `fit`; the tables must be those that training began with.
-        """
-        self.check_trained()
-        _training.resume(self, train, valid, _training.Watched(callbacks, progress, test))
-        return self
 
     # -- what it knows -----------------------------------------------------------------------------------------------
     def check_trained(self) -> None:

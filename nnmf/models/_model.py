@@ -14,13 +14,13 @@ from nnmf.storage import ModelState
 from nnmf.tables import Ratings
 
 from . import _evaluation, _export, _ids, _state
-from ._kind import Kind
+from ._trainable import Trainable
 
 if TYPE_CHECKING:
     import pandas
 
 
-class Model(Kind):
+class Model(Trainable):
     """A model of ratings by user and item vectors.
 
     A kind of model supplies a `Learner` and a `Scorer`; training, cold start, clipping, lists, evaluation and files are the

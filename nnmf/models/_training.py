@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,10 +32,8 @@ from nnmf.training import (
 from ._answers import Answers
 from ._catalogue import Catalogue
 from ._ids import check_table
+from ._kind import Kind
 from ._learned import Learned
-
-if TYPE_CHECKING:
-    from ._kind import Kind
 
 logger = logging.getLogger("nnmf")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._blocks import Block, Codes, Design, codes_of, encode
 from ._cache import CacheFile, Columns, cache_files, clear_cache
 from ._columns import as_ids, as_seconds, is_whole
+from ._features import Features
 from ._ids import UNKNOWN, IdMap
 from ._pairs import PairReader
 from ._ratings import Ratings
@@ -19,6 +20,7 @@ __all__ = [
     "Codes",
     "Columns",
     "Design",
+    "Features",
     "IdMap",
     "PairReader",
     "Ratings",
