@@ -5,6 +5,7 @@ import pytest
 
 from nnmf import Bayes, load_checkpoint
 from nnmf.factorization import _gibbs, _gibbs_kernels, _sides
+from nnmf.factorization._chains import Chains
 from nnmf.factorization._schedule import Workers
 from nnmf.factorization._sides import Side
 from nnmf.storage import RunFolder
@@ -218,7 +219,7 @@ def test_what_goes_on_with_more_users_starts_from_the_weights_that_there_are():
 @pytest.mark.parametrize("at", [3, 9, 17])
 def test_a_model_saved_loaded_and_resumed_has_the_bits_of_one_that_never_stopped(at, tmp_path):
     """At sweeps where the tables of the mean are part filled, full, and made narrower."""
-    train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "sweeps": 1, "n_draws": 4}
+    train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "sweeps": 1, "n_draws": 4, "n_chains": 1}
     whole = Bayes(**settings).fit(train)
     folder = RunFolder.begin(tmp_path / "run", {})
     with pytest.raises(Killed):
@@ -228,3 +229,30 @@ def test_a_model_saved_loaded_and_resumed_has_the_bits_of_one_that_never_stopped
     assert len(model.history) == at
     assert_same_model(model.resume(train), whole)
     assert np.array_equal(model.predict_index(train.user, train.item), whole.predict_index(train.user, train.item))
+
+
+# -- chains ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_chains_are_samplers_that_start_apart_and_keep_to_themselves(n_threads):
+    """Bit for bit, though they share what does not change, and the order of their draws is always the same."""
+    table = case(n_blocks=(1, 1), n_days=4, seed=11)
+    with Workers(n_threads) as workers:
+        chains = Chains(lambda seed, alone, like: table.sampler(seed=seed, like=like), 3, 5, workers)
+        chains.begin()
+        draws = list(chains.sweeps(1, 3, lambda part: None))
+    seeds = [sampler.seed for sampler in chains.samplers]
+    assert seeds[0] == 5 and len(set(seeds)) == 3
+    alone = [table.sampler(seed=seed) for seed in seeds]
+    for at in (1, 2, 3):
+        for chain, sampler in enumerate(alone):
+            draw, expected = draws[3 * (at - 1) + chain], run(sampler, at, at).draw()
+            assert (draw.constant, draw.variance) == (expected.constant, expected.variance)
+            for name, q in expected.q.items():
+                np.testing.assert_array_equal(draw.q[name], q)
+                np.testing.assert_array_equal(draw.consts[name], expected.consts[name])
+    again = Chains(lambda seed, alone, like: table.sampler(seed=seed, like=like), 3, 5, Workers(1))
+    again.take_state(chains.state(), same=True)
+    again.begin()
+    for one, other, whole in zip(chains.samplers, again.samplers, alone, strict=True):
+        assert_same_bits(run(other, 4, 4), run(one, 4, 4))
+        assert_same_bits(one, run(whole, 4, 4))
