@@ -12,7 +12,7 @@ import pytest
 from .gibbs_reference import surprise
 from .gibbs_worlds import OrdinalWorld, World, surprises
 
-#: deviations of a chi-square from what it should be: of 45 the most is 2.4 to be expected, 4.2 once in 1,000 such tests
+#: deviations of a chi-square from what it should be: of 80 the most is 2.5 to be expected, 4.2 once in 500 such tests
 FAR = 4.2
 
 
