@@ -54,7 +54,7 @@ class Case:
     blocks: tuple
     day: Codes | None
 
-    def sampler(self, n_factors=2, seed=0, n_threads=1, init_std=0.3, centre=0.0, spread=1.0, ordinal=False):
+    def sampler(self, n_factors=2, seed=0, n_threads=1, init_std=0.3, centre=0.0, spread=1.0, ordinal=False, like=None):
         return Sampler(
             self.user,
             self.item,
@@ -69,6 +69,7 @@ class Case:
             centre=centre,
             spread=spread,
             ordinal=ordinal,
+            like=like,
         )
 
     def design(self):

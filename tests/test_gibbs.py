@@ -5,12 +5,14 @@ import pytest
 
 from nnmf import Bayes, load_checkpoint
 from nnmf.factorization import _gibbs, _gibbs_kernels, _sides
+from nnmf.factorization._chains import Chains
 from nnmf.factorization._schedule import Workers
 from nnmf.factorization._sides import Side
 from nnmf.storage import RunFolder
+from nnmf.tables import Block, Codes
 from nnmf.testing import Killed, assert_same_model, kill_after, low_rank
 
-from .gibbs_reference import Naive, case, random_block
+from .gibbs_reference import Case, Naive, case, random_block
 
 BLOCKS = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 2)]
 
@@ -22,6 +24,10 @@ def run(sampler, first, last):
     for number in range(first, last + 1):
         sampler.sweep(number, lambda part: None)
     return sampler
+
+
+def groups(sampler):
+    return [group for side in sampler.sides for group in side.groups]
 
 
 def everything(sampler):
@@ -59,7 +65,7 @@ def test_draws_are_those_of_a_naive_sampler_on_the_flattened_matrix(n_blocks, n_
     table = case(n_blocks=n_blocks, n_days=n_days, seed=3)
     sampler = table.sampler()
     naive = Naive(table, sampler)
-    start = [group.weights[1:].copy() for side in sampler.sides for group in side.groups]
+    start = [group.weights[1:].copy() for group in groups(sampler)]
     for number in range(1, 6):
         run(sampler, number, number)
         naive.sweep(number)
@@ -67,10 +73,6 @@ def test_draws_are_those_of_a_naive_sampler_on_the_flattened_matrix(n_blocks, n_
             assert_agree(sampler, naive, table, 1e-5)  # found: 1e-6
     moved = [np.abs(a - group.weights[1:]).min() for a, group in zip(start, groups(sampler), strict=True)]
     assert min(moved) > 1e-5, "some weights were never drawn"
-
-
-def groups(sampler):
-    return [group for side in sampler.sides for group in side.groups]
 
 
 @pytest.mark.parametrize("n_factors", [0, 1, 3])
@@ -183,10 +185,41 @@ def test_the_state_is_a_copy():
         assert array.dtype == np.float32 and not np.array_equal(array, sampler.state()[name])
 
 
+def test_what_goes_on_with_more_users_starts_from_the_weights_that_there_are():
+    """The new ones', and what no user had before, as they are drawn; the next sweep is that of a naive sampler from there."""
+    before = case(n_blocks=(1, 1), n_days=4, seed=10)
+    (users,), items = before.blocks
+    more = Block(
+        users.name,
+        np.append(users.starts, users.starts[-1] + [0, 0, 2]),
+        np.append(users.column, [1, 4]).astype(np.int32),
+        np.append(users.weight, [1, 1]).astype(np.float32),
+        5,
+    )
+    new = np.array([6, 8, 8], np.int32), np.array([1, 0, 2], np.int32), np.array([1, -1, 0.5], np.float32)
+    columns = (np.append(*both) for both in zip((before.user, before.item, before.rating), new, strict=True))
+    day = Codes("day", np.append(before.day.code, [0, 1, 2]).astype(np.int32), 4)
+    table = Case(*columns, (9, 5), ((more,), items), day)
+    old = run(before.sampler(), 1, 3)
+    sampler = table.sampler(seed=1)
+    drawn = [group.weights.copy() for group in groups(sampler)]
+    sampler.take_state(old.state(), same=False)
+    for group, first, known in zip(groups(sampler), drawn, groups(old), strict=True):
+        n = known.weights.shape[1]
+        np.testing.assert_array_equal(group.weights, np.hstack([known.weights, first[:, n:]]))
+    naive = Naive(table, sampler)
+    naive.constant = sampler.constant
+    for (side, at), mean in naive.mean.items():
+        mean[:] = sampler.sides[side].groups[at].mean
+    run(sampler, 1, 1)
+    naive.sweep(1)
+    assert_agree(sampler, naive, table, 1e-5)
+
+
 @pytest.mark.parametrize("at", [3, 9, 17])
 def test_a_model_saved_loaded_and_resumed_has_the_bits_of_one_that_never_stopped(at, tmp_path):
     """At sweeps where the tables of the mean are part filled, full, and made narrower."""
-    train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "sweeps": 1, "n_draws": 4}
+    train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "sweeps": 1, "n_draws": 4, "n_chains": 1}
     whole = Bayes(**settings).fit(train)
     folder = RunFolder.begin(tmp_path / "run", {})
     with pytest.raises(Killed):
@@ -196,3 +229,30 @@ def test_a_model_saved_loaded_and_resumed_has_the_bits_of_one_that_never_stopped
     assert len(model.history) == at
     assert_same_model(model.resume(train), whole)
     assert np.array_equal(model.predict_index(train.user, train.item), whole.predict_index(train.user, train.item))
+
+
+# -- chains ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_chains_are_samplers_that_start_apart_and_keep_to_themselves(n_threads):
+    """Bit for bit, though they share what does not change, and the order of their draws is always the same."""
+    table = case(n_blocks=(1, 1), n_days=4, seed=11)
+    with Workers(n_threads) as workers:
+        chains = Chains(lambda seed, alone, like: table.sampler(seed=seed, like=like), 3, 5, workers)
+        chains.begin()
+        draws = list(chains.sweeps(1, 3, lambda part: None))
+    seeds = [sampler.seed for sampler in chains.samplers]
+    assert seeds[0] == 5 and len(set(seeds)) == 3
+    alone = [table.sampler(seed=seed) for seed in seeds]
+    for at in (1, 2, 3):
+        for chain, sampler in enumerate(alone):
+            draw, expected = draws[3 * (at - 1) + chain], run(sampler, at, at).draw()
+            assert (draw.constant, draw.variance) == (expected.constant, expected.variance)
+            for name, q in expected.q.items():
+                np.testing.assert_array_equal(draw.q[name], q)
+                np.testing.assert_array_equal(draw.consts[name], expected.consts[name])
+    again = Chains(lambda seed, alone, like: table.sampler(seed=seed, like=like), 3, 5, Workers(1))
+    again.take_state(chains.state(), same=True)
+    again.begin()
+    for one, other, whole in zip(chains.samplers, again.samplers, alone, strict=True):
+        assert_same_bits(run(other, 4, 4), run(one, 4, 4))
+        assert_same_bits(one, run(whole, 4, 4))

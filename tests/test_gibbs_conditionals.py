@@ -53,41 +53,44 @@ def test_all_weights_of_the_columns_alone_are_those_of_a_linear_regression():
     assert_normal(draws[100:], mean, covariance)
 
 
-def side_with(block, user, z, left, factor, own):
-    """A side of one block, the ids held at a weight, with the sums of what the other sides and the ratings are to it."""
+def side_with(block, user, z, left, factor, free, own):
+    """A side of ids and a block, one of them held at a weight, with the sums of what the others and the ratings are to it."""
     counts = np.bincount(user, minlength=8)
     side = Side("user", 0, counts, [block], 1, 3)
-    ids = side.groups[0]
-    ids.weights[factor + 1] = own
-    ids.mean[:], ids.precision[:] = own, 1e13
+    held = side.groups[1 - free]
+    held.weights[factor + 1] = own
+    held.mean[:], held.precision[:] = own, 1e13
     for at, values in ((kernels.Z, z), (kernels.ZZ, z * z), (kernels.E, left), (kernels.ZE, z * left)):
         side.rows[:, at] = np.bincount(user, values, minlength=8)
     side.rows[:, kernels.COUNT] = counts
-    side.rows[:, kernels.Q] = 0 if factor < 0 else own
+    if factor == 0:
+        side.rows[:, kernels.Q] = own * (dense(block).sum(1) if free == 0 else 1)
     return side
 
 
+@pytest.mark.parametrize("free", [0, 1], ids=["ids", "block"])
 @pytest.mark.parametrize("factor", [-1, 0])
-def test_a_block_alone_is_a_linear_regression(factor):
-    """The columns' own weights; and a factor's, of rows with an entry each, lest it be none."""
+def test_a_group_alone_is_a_linear_regression(factor, free):
+    """The columns' own weights; and a factor's, of a block with an entry a row, lest it be none."""
     rng = np.random.default_rng(2)
     user, own, alpha, precision, mean = rng.integers(0, 7, 40), 0.3, 1.7, 0.8, -0.6
-    z = np.zeros(40) if factor < 0 else rng.normal(size=40)
+    z, y = np.zeros(40) if factor < 0 else rng.normal(size=40), rng.normal(size=40)
     if factor < 0:
         block = random_block(rng, 8, "block")
     else:
         entries = rng.integers(0, 4, 8).astype(np.int32), rng.uniform(0.3, 1.2, 8).astype(np.float32)
         block = Block("block", np.arange(9), *entries, 4)
-    y = rng.normal(size=40)
-    x = dense(block)[user] * (1 if factor < 0 else (own + z)[:, None])
-    side = side_with(block, user, z, y, factor, own)
-    side.groups[1].mean[:], side.groups[1].precision[:] = mean, precision
+    matrices = np.eye(8)[user], dense(block)[user]
+    x = matrices[free] * (1 if factor < 0 else (own * matrices[1 - free].sum(1) + z)[:, None])
+    side = side_with(block, user, z, y, factor, free, own)
+    group, held = side.groups[free], side.groups[1 - free]
+    group.mean[:], group.precision[:] = mean, precision
     draws = []
     with Workers(1) as workers:
         for number in range(1, 8001):
             side.draw(factor, alpha, 0, number, workers)
-            draws.append(side.groups[1].weights[factor + 1].copy())
-    assert np.ptp(side.groups[0].weights[factor + 1]) < 1e-4
+            draws.append(group.weights[factor + 1].copy())
+    assert np.ptp(held.weights[factor + 1]) < 1e-4
     assert_normal(draws[100:], *regression(x, y, alpha, precision, mean))
 
 
@@ -166,7 +169,7 @@ def test_predictions_and_deviations_of_a_table_drawn_from_known_weights(features
     table, truth = drawn_table(n_days)
     held_out = np.arange(len(table)) % 5 == 0
     train, test = table.take(~held_out), table.take(held_out)
-    model = Bayes(n_factors=2, n_epochs=30, sweeps=10, n_draws=150, features=features).fit(train)
+    model = Bayes(n_factors=2, n_epochs=30, sweeps=10, n_chains=1, n_draws=150, features=features).fit(train)
     known = np.sqrt(np.mean((test.rating - truth[held_out]) ** 2))
     assert 1.03 < model.rmse(test) / known < 1.07  # found: 1.044 to 1.062
     stamp = test.timestamp if n_days else None

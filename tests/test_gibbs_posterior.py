@@ -138,6 +138,8 @@ def test_what_is_never_made_narrower_predicts_the_mean_of_the_draws():
     np.testing.assert_allclose(
         (undated.towers("user")[drawn.user] * undated.towers("item")[drawn.item]).sum(1), unknown, atol=1e-4
     )
+    for side, axis in (("user", 1), ("item", 0)):
+        np.testing.assert_allclose(undated.alone(side), unknown.reshape(20, 15).mean(axis), atol=1e-4)
 
 
 @pytest.mark.parametrize(("width", "low", "high"), [(12, 1e-3, 6e-3), (6, 5e-3, 0.03), (2, 0.03, 0.15)])
@@ -229,7 +231,7 @@ KINDS = "zero or one, 0 to 100, millions, millionths, far from zero, below zero,
 def trained(name, features):
     """A model of a table, and its predictions and deviations for pairs of known and unknown users, items and days."""
     table = any_table(name)
-    model = Bayes(n_factors=3, n_epochs=20, sweeps=3, features=features).fit(table)
+    model = Bayes(n_factors=3, n_epochs=20, sweeps=3, n_chains=2, features=features).fit(table)
     user, item = (np.ravel(grid).astype(np.int32) for grid in np.mgrid[-1 : table.n_users, -1 : table.n_items])
     stamp = np.where(np.arange(len(user)) % 3 == 0, 400 * DAY, 2 * DAY) if "day" in features else None
     prediction, deviation = model.answers.predict(user, item, stamp), model.answers.deviation(user, item, stamp)
@@ -263,7 +265,7 @@ def test_very_few_ratings_are_answered_within_the_scale(name, features):
 def test_a_user_and_an_item_without_ratings_are_answered_as_unknown_ones():
     table = any_table("")
     part = table.take((table.user > 0) & (table.item != 4))
-    model = Bayes(n_factors=3, n_epochs=20, sweeps=2).fit(part)
+    model = Bayes(n_factors=3, n_epochs=20, sweeps=2, n_chains=2).fit(part)
     pairs = np.array([0, 0, 5, -1], np.int32), np.array([2, 4, 4, -1], np.int32)
     unknown = np.array([-1, -1, 5, -1], np.int32), np.array([2, -1, -1, -1], np.int32)
     found = model.answers.predict(*pairs)
