@@ -9,7 +9,7 @@ import numpy as np
 
 from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 from nnmf.models import Catalogue, Model
 from nnmf.storage import ModelState
 from nnmf.training import Snapshot
@@ -31,7 +31,11 @@ class Factorization(Model):
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        defaults = {**self.defaults, "n_threads": usable_cores()}
+        if given.preset == "tutorial":
+            raise ConfigError(
+                f"preset: 'tutorial' is of networks and has no meaning for {self.kind}; give 'fast' or 'accurate'."
+            )
+        defaults = {**self.defaults, "n_threads": usable_cores(), "preset": "fast"}
         super().__init__(given.with_defaults(self.kind, defaults))
 
     @property
