@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
-__all__ = ["SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
+__all__ = ["PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
 
 _DECAY = 0.9
 _ROLES = ("user", "item", "rating", "timestamp")
+PRESETS = ("tutorial", "fast", "accurate")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 # What other packages call the settings.
@@ -75,6 +76,11 @@ class TrainConfig(_Checked):
         A value that cannot be used; the sentence names the setting, the value and what may stand there.
     """
 
+    preset: str | None = _setting(
+        None,
+        "where the settings start that are not given: the tutorial's own, fast, or accurate; default: fast",
+        choices=PRESETS,
+    )
     n_factors: int | None = _setting(None, "width of the user and item vectors", low=1)
     hidden_units: int | None = _setting(None, "width of the layer above the vectors", low=1)
     dropout: float | None = _setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nnmf")
 
-_DEFAULT_NETWORK = "one_layer_mlp"
+_DEFAULT_NETWORK = "biased_mlp"
 # RMSE is not what models that learn to rank are good at.
 _RANKING_METRICS = ("ndcg@10", "recall@10", "coverage@10")
 # What may differ between a run and its resumption: how long, on what, and where its table lies now.
@@ -46,7 +46,8 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--network",
-        help="plain, one_layer_mlp, dropout_mlp, module:function for your own, or all for the three side by side "
+        help="biased_mlp, biased, plain, one_layer_mlp, dropout_mlp, module:function for your own, or all for the tutorial's "
+        "three side by side, under --preset tutorial unless another is given "
         f"(default: {_DEFAULT_NETWORK})",
     )
     parser.add_argument(
@@ -101,6 +102,8 @@ def _train(arguments: Any) -> None:
     from ._report import describe, table
 
     names = _names(arguments)
+    if arguments.network == "all" and config.preset is None:
+        config = dataclasses.replace(config, preset="tutorial")
     # Every setting is checked before a table is read, and every folder before the first model is trained.
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
     if arguments.output is not None:
@@ -170,9 +173,9 @@ def _names(arguments: Any) -> list[str]:
         return [kind]
     name = arguments.network or _DEFAULT_NETWORK
     if name == "all":
-        from nnmf.networks import NETWORKS
+        from nnmf.networks import TUTORIAL
 
-        return list(NETWORKS)
+        return list(TUTORIAL)
     if name in FACTORIZATIONS:
         raise ConfigError(f"network: {name} is no network; ask for it with --model {name}.")
     return [name]

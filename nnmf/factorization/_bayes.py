@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
 from nnmf.models import Catalogue, Model, pairs_of
@@ -19,6 +18,7 @@ from nnmf.training import Scorer, Snapshot
 from ._bayes_learner import GibbsLearner
 from ._bayes_scorer import PosteriorScorer, read_totals
 from ._grid_scorer import GridScorer
+from ._presets import settled
 
 
 class Bayes(Model):
@@ -67,10 +67,12 @@ class Bayes(Model):
         "n_draws": 32,
         "init_std": 0.1,
     }
+    #: what the presets change of these
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": {**defaults, "n_factors": 32}}
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        super().__init__(given.with_defaults(self.kind, {**self.defaults, "n_threads": usable_cores()}))
+        super().__init__(settled(given, self.kind, self.presets))
         names = [name.strip() for name in str(self.config.features).split(",")]
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(

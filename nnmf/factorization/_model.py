@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
 from nnmf.errors import DataError
 from nnmf.models import Catalogue, Model
@@ -15,6 +14,7 @@ from nnmf.storage import ModelState
 from nnmf.training import Snapshot
 
 from ._learner import FunkLearner
+from ._presets import settled
 from ._scorer import FactorScorer
 
 _Self = TypeVar("_Self", bound="Factorization")
@@ -31,8 +31,7 @@ class Factorization(Model):
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        defaults = {**self.defaults, "n_threads": usable_cores()}
-        super().__init__(given.with_defaults(self.kind, defaults))
+        super().__init__(settled(given, self.kind, {"fast": self.defaults, "accurate": self.defaults}))
 
     @property
     def n_factors(self) -> int:
