@@ -78,14 +78,14 @@ class TrainConfig(_Checked):
 
     preset: str | None = _setting(
         None,
-        "where the settings start that are not given: the tutorial's own, fast, or accurate; default: fast",
+        "what settings that are not given start from: tutorial trains networks as MXNet's tutorial does; default: fast",
         choices=PRESETS,
     )
     n_factors: int | None = _setting(None, "width of the user and item vectors", low=1)
     hidden_units: int | None = _setting(None, "width of the layer above the vectors", low=1)
     dropout: float | None = _setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
     n_epochs: int | None = _setting(None, "passes over the training ratings", low=1)
-    batch_size: int | None = _setting(None, "ratings a step of a network", low=1)
+    batch_size: int | None = _setting(None, "ratings a step of a network; default: follows the table", low=1)
     learning_rate: float | None = _setting(None, "step size", above=0)
     momentum: float | None = _setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
     l2: float | None = _setting(None, "L2 penalty", low=0)
