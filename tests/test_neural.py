@@ -335,7 +335,7 @@ def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
         assert np.array_equal(array, before[key])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "bayes"])  # which takes no steps
 def test_a_training_that_diverges_changes_nothing(name, tables):
     train, test = tables
     model = nnmf.fit(name, train, test, **SETTINGS[name])
@@ -401,7 +401,7 @@ def test_large_ratings_are_said_and_told_of_when_they_diverge(tables, caplog):
     assert nnmf.fit("one_layer_mlp", advised, preset="tutorial", ctx="cpu").history[-1].train_rmse < 1.3
     caplog.clear()
     nnmf.fit("svd", percent, n_epochs=3)  # which measures its steps in the ratings' spread
-    assert not caplog.messages
+    assert "Networks are tuned" not in caplog.text
 
 
 def rescaled(table, times, plus=0.0):
