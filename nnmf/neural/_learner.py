@@ -262,6 +262,10 @@ class NetworkLearner(Learner):
                 done = min(batch.nbatch * self._iter.batch_size, self._iter.n_streamed)
                 tick(done, lambda: self._metric.get()[1])
                 self._looked = time.perf_counter()
+            if batch.nbatch == self._iter.n_batches:
+                # What is copied at an epoch's end waits for writers, and MXNet knows none of auxiliary states (a BatchNorm's
+                # means): its backward passes write them unannounced.
+                mx.nd.waitall()
 
         with in_one_sentence(TrainingError, "MXNet failed to train the network"):
             forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
