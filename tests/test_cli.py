@@ -444,3 +444,21 @@ def test_output_that_nobody_reads_is_no_traceback(file, tmp_path):
     for command in (f"{base} > /dev/full", f"{base} | true", f"{base} >&-"):
         done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
         assert "Traceback" not in done.stderr, done.stderr
+
+
+def test_an_interrupt_that_foreign_code_drops_is_not_lost(file, tmp_path):
+    """What a destructor raises comes to nothing, and any may run when Ctrl-C is hit."""
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\nfrom nnmf.networks import plain_net\n\nclass Dropping:\n    def __del__(self):\n"
+        "        os.kill(os.getpid(), NUMBER)\n        sum(range(9))\n\nDropping()\nnetwork = lambda n_users, n_items: "
+        "plain_net(n_users, n_items, 2)\n"
+    )
+    base = [sys.executable, "-m", "nnmf.train", "--dataset", str(file), "--n-epochs", "3", "--ctx", "cpu"]
+    for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
+        text = (tmp_path / "mine.py").read_text().replace("NUMBER", f"signal.{name}")
+        (tmp_path / f"{name.lower()}.py").write_text(text)
+        command = [*base, "--network", f"{name.lower()}:network", "--output", name]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ))
+        assert done.returncode == code, done.stderr
+        assert done.stderr.splitlines()[-1].endswith("no epoch was finished.")
+        assert "Traceback" not in done.stderr and not (tmp_path / name).exists()

@@ -16,6 +16,7 @@ import numpy as np
 
 from nnmf.errors import ConfigError, DataError
 
+from . import raise_lost
 from ._flags import Parser, run_command, start_logging
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _predict(arguments: Any) -> None:
     from nnmf.kinds import load
 
     model = load(arguments.model)
+    raise_lost()
     if arguments.pairs is None:
         names, blocks = _lists(arguments, model)
     else:

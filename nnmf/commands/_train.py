@@ -14,6 +14,7 @@ from nnmf.config import DataConfig, TrainConfig
 from nnmf.errors import ConfigError, one_of
 from nnmf.kinds import FACTORIZATIONS, KINDS, load_run, make_model
 
+from . import raise_lost
 from ._flags import Parser, add_flags, read_flags, run_command, start_logging
 
 if TYPE_CHECKING:
@@ -249,7 +250,8 @@ def _run(
     logger.info("Training %s on %s.", name, tables.name)
     ended, summary = "failed", {}
     try:
-        train(tables.train, tables.valid, test=tables.test, callbacks=[run, log_epoch], progress=progress)
+        raise_lost()
+        train(tables.train, tables.valid, test=tables.test, callbacks=[run, log_epoch, raise_lost], progress=progress)
         ended = "finished"
     except KeyboardInterrupt as interrupt:
         ended = "interrupted"
