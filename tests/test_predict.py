@@ -102,6 +102,12 @@ def test_predictions_are_clipped_unless_asked(saved, capsys, stdin):
         assert np.float32(rows(run(capsys, main, saved.folder, "--pairs", "-", *flags)[1])[1][2]) == expected
 
 
+def test_closed_standard_input_is_one_sentence(saved, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, out, err = run(capsys, main, saved.folder, "--pairs", "-")
+    assert (code, out) == (2, "") and "pairs: standard input is closed; name a file of pairs" in err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

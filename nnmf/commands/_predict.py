@@ -122,6 +122,8 @@ def _check(arguments: Any) -> None:
     given = [name for name, is_given in of_lists.items() if is_given]
     if arguments.pairs is not None and given:
         raise ConfigError(f"{given[0]}: belongs to lists; ask for them with --user or --all-users, or leave it out.")
+    if arguments.pairs == "-" and sys.stdin is None:
+        raise ConfigError("pairs: standard input is closed; name a file of pairs, or pipe them in.")
     if arguments.pairs is None and arguments.no_clip:
         raise ConfigError("no_clip: belongs to --pairs; the scores of lists are never clipped.")
     if arguments.top is not None and arguments.top < 1:
