@@ -21,6 +21,7 @@ from nnmf import NetworkModel, Ratings, mx
 from nnmf.errors import BackendError, ConfigError, DataError, TrainingError
 from nnmf.files import _folders
 from nnmf.networks import plain_net
+from nnmf.neural._learner import in_one_sentence
 from nnmf.storage import RunFolder
 from nnmf.testing import Killed, assert_same_model, kill_after, low_rank, parameters
 
@@ -362,6 +363,13 @@ def test_arrays_beyond_what_mxnet_holds_are_refused_in_a_sentence(tables):
         ConfigError, match=r"network: user_factors_weight of shape \(60, 67108864\) has 4,026,531,840 elements"
     ):
         nnmf.fit("plain", tables[0], n_factors=2**26, ctx="cpu")
+
+
+def test_a_network_that_takes_more_memory_than_there_is_gets_a_sentence():
+    text = "Traceback:\n  File storage.cc\nMXNetError: Failed to allocate CPU Memory"
+    message = "failed: it takes more memory than can be had; take narrower vectors"
+    with pytest.raises(TrainingError, match=message), in_one_sentence(TrainingError, "training failed"):
+        raise mx.MXNetError(text)
 
 
 def test_batches_small_against_the_parameters_are_said(caplog):

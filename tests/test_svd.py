@@ -25,6 +25,14 @@ def test_a_noise_free_table_of_low_rank_is_recovered(model_class):
 
 
 @MODELS
+@pytest.mark.parametrize("n_factors", [10**12, 10**18])
+def test_more_factors_than_memory_are_refused_with_their_size(model_class, n_factors, small):
+    message = f"n_factors: 60 rows of {n_factors:,} factors take {240 * n_factors // 10**9:,}.0 GB, more memory"
+    with pytest.raises(ConfigError, match=message):
+        model_class(n_factors=n_factors).fit(small)
+
+
+@MODELS
 @pytest.mark.parametrize("n_threads", [2, 3])
 def test_the_number_of_threads_changes_nothing(model_class, n_threads):
     train = low_rank(n_users=700, n_items=300, n_ratings=70_000, noise=0.3)

@@ -18,7 +18,7 @@ from nnmf.training import Learner, Snapshot, Tick
 from . import _kernels
 from ._schedule import GridSchedule, Schedule, UserSchedule, Workers
 from ._scorer import FactorScorer, copied
-from ._vectors import zero_rows
+from ._vectors import room_for, zero_rows
 
 # Spread of 1 to 5 stars, to which learning rates and penalties are tuned.
 _SPREAD_OF_STARS = 1.125
@@ -62,7 +62,8 @@ class FunkLearner(Learner):
             return np.zeros(n, np.float32)
         table = zero_rows(n, self.n_factors)
         part = table[:, : self.n_factors]
-        part[:] = rng.standard_normal(part.shape, np.float32)
+        with room_for(n, self.n_factors):
+            part[:] = rng.standard_normal(part.shape, np.float32)
         part *= np.float32((self.config.init_std or 0.0) * math.sqrt(self.unit))
         part += np.float32(self._centre(name))
         return table

@@ -44,13 +44,15 @@ _quiet.propagate = False
 
 @contextlib.contextmanager
 def in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
-    """Turn MXNet's error of many lines into one of ours, or into MemoryError where that is what it says."""
+    """Turn MXNet's error of many lines into one of ours."""
     try:
         yield
     except mx.MXNetError as error:
         text = str(error)
         if "llocate" in text or "bad_alloc" in text:
-            raise MemoryError from None
+            raise kind(
+                f"{what}: it takes more memory than can be had; take narrower vectors (n_factors), layers or batches."
+            ) from None
         lines = [line for line in text.splitlines() if "rror" in line] or text.splitlines()
         raise kind(f"{what}: {lines[-1].strip()}") from error
 
