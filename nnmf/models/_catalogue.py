@@ -56,7 +56,7 @@ class Catalogue:
         return cls(
             users=train.users,
             items=train.items,
-            scale=train.scale,
+            scale=_holding(train.scale, train.rating),
             global_mean=float(train.rating.mean(dtype=np.float64)),
             user_total=_totals(train.user, train.rating, train.n_users),
             item_total=_totals(train.item, train.rating, train.n_items),
@@ -75,6 +75,7 @@ class Catalogue:
         """
         users, items = self.users.extend(ratings.users), self.items.extend(ratings.items)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
+        scale = _holding(scale, ratings.rating)
         table = ratings.under(users, items, scale)
         n_users, n_items = len(users), len(items)
         old_user = np.repeat(np.arange(self.seen.n_users, dtype=np.int32), self.seen.n_items)
@@ -158,6 +159,13 @@ def _totals(index: np.ndarray, rating: np.ndarray, n: int, before: np.ndarray | 
     """Sum of the ratings by index, those counted before included: float64 array of shape (n,)."""
     total = np.bincount(index, weights=rating, minlength=n).astype(np.float64)  # integers where there are no ratings
     return total if before is None else _grown(before, total)
+
+
+def _holding(scale: tuple[float, float], rating: np.ndarray) -> tuple[float, float]:
+    """The scale, wider where ratings lie outside: those of a table under another's scale may."""
+    low, high = float(rating.min()), float(rating.max())
+    # As precise as the ratings.
+    return low if low < np.float32(scale[0]) else scale[0], high if high > np.float32(scale[1]) else scale[1]
 
 
 def _grown(before: np.ndarray, more: np.ndarray) -> np.ndarray:
