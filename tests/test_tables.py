@@ -606,3 +606,25 @@ def test_numbers_for_names_are_positions(tmp_path):
     assert read_columns(path, columns=places).user_id.tolist() == ["x"]
     with pytest.raises(DataError, match="position 7 is wanted"):
         read_columns(path, columns={**places, "user": "7"})
+
+
+def test_masked_entries_are_refused_by_name(small):
+    columns = {"user_ids": [1, 2], "item_ids": [3, 4], "ratings": [1.0, 2.0], "timestamps": [5, 6]}
+    plain = Ratings.from_arrays(**columns)
+    for name, values in columns.items():
+        masked = {**columns, name: np.ma.array(values, mask=[False, True])}
+        with pytest.raises(
+            DataError, match=f"^arrays: {name.replace('_', ' ')}: entry 1 is masked; leave such rows out"
+        ):
+            Ratings.from_arrays(**masked)
+        whole = Ratings.from_arrays(**{**columns, name: np.ma.array(values)})
+        assert whole.digest == plain.digest and np.array_equal(whole.timestamp, plain.timestamp)
+    frame = {"user_id": [1, 2], "item_id": [3, 4], "rating": np.ma.array([1.0, 2.0], mask=[True, False])}
+    with pytest.raises(DataError, match="frame: ratings: entry 0 is masked"):
+        Ratings.from_frame(frame)
+    with pytest.raises(DataError, match="id: entry 0 is masked"):
+        small.users.index(np.ma.array([1, 2], mask=[True, False]))
+    assert plain.users.index(np.ma.array([1, 2])).tolist() == [0, 1]
+    rating = np.ma.array(small.rating, mask=small.rating > 4)
+    with pytest.raises(DataError, match=f": rating: entry {rating.mask.argmax()} is masked"):
+        Ratings(small.user, small.item, rating, small.users, small.items)

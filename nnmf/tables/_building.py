@@ -54,5 +54,5 @@ def arrays_of_frame(frame: Any, wanted: list[Hashable]) -> list[Any]:
             raise DataError(
                 f"the frame has no column {name!r}; it has {names}. Name the columns with user=, item=, rating=."
             )
-    # A list stays one: an array of its texts would be as wide as the longest.
-    return [column if isinstance(column := frame[name], list) else np.asarray(column) for name in wanted]
+    # A list stays one: an array of its texts would be as wide as the longest. A masked array keeps its mask.
+    return [column if isinstance(column := frame[name], list) else np.asanyarray(column) for name in wanted]

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnmf.errors import ConfigError, DataError
 
+from ._columns import unmasked
 from ._ids import UNKNOWN
 
 
@@ -50,7 +51,7 @@ def checked_columns(table: str, given: dict[str, Any], n_users: int, n_items: in
 
 
 def _column(table: str, name: str, given: Any, dtype: Any) -> np.ndarray:
-    column = np.asarray(given)
+    column = unmasked(given, f"{table}: {name}")
     kinds = "fiu" if name == "rating" else "iu"
     if column.ndim != 1 or (column.dtype.kind not in kinds and column.size):
         raise DataError(
