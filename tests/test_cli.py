@@ -106,6 +106,8 @@ def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
     assert (made / "mine.txt").read_text() == "kept"
     assert len((made / "metrics.jsonl").read_text().splitlines()) == 1
     assert not (made / "model-0002.params").exists()
+    code, _, err = run(capsys, *command, "--overwrite")
+    assert code == 2 and "overwrite: replaces the run in the folder that --output names; give both" in err
     code, _, err = run(capsys, *command, "--output", file)
     assert code == 2 and "is a file; give a folder" in err
     code, _, err = run(capsys, *command, "--output", file / "run")

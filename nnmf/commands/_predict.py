@@ -130,6 +130,8 @@ def _check(arguments: Any) -> None:
         raise ConfigError(f"top: got {arguments.top}; give a value at least 1.")
     if arguments.data_dir is not None and arguments.titles is None:
         raise ConfigError("data_dir: is where --titles looks; give both.")
+    if arguments.overwrite and arguments.output is None:
+        raise ConfigError("overwrite: replaces the file that --output names; give both, or leave it out.")
     if arguments.output is not None and Path(arguments.output).exists():
         if not Path(arguments.output).is_file():
             raise ConfigError(f"output: {arguments.output} is no file; give the name of one.")

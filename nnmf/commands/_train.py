@@ -101,6 +101,8 @@ def _train(arguments: Any) -> None:
 
     from ._report import describe, table
 
+    if arguments.overwrite and arguments.output is None:
+        raise ConfigError("overwrite: replaces the run in the folder that --output names; give both, or leave it out.")
     names = _names(arguments)
     # Every setting is checked before a table is read, and every folder before the first model is trained.
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
