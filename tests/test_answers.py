@@ -194,3 +194,24 @@ def test_the_scale_takes_in_what_was_trained_on(small, tmp_path):
         assert model.scale == first.scale
         model.save(tmp_path / name)
         assert nnmf.load(tmp_path / name).scale == first.scale
+
+
+def test_a_table_of_strangers_is_said_wherever_it_is_given(small, caplog):
+    model = nnmf.fit("svd", small, n_epochs=2)
+    strangers = nnmf.Ratings.from_arrays([5000], [7000], [3.0], name="swapped")
+    line = (
+        "Not one user or item of swapped (1 ratings) is known to the model, so the mean rating answers for all of them"
+    )
+    for go in (
+        model.rmse,
+        model.evaluate,
+        lambda table: nnmf.fit("svd", small, table, n_epochs=1),
+        lambda table: nnmf.fit("svd", small, test=table.mapped(small), n_epochs=1),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            go(strangers)
+            assert [record.getMessage().startswith(line) for record in caplog.records].count(True) == 1
+    caplog.clear()
+    half = nnmf.Ratings.from_arrays([small.users.ids[0], 5000], [7000, 7001], [3.0, 3.0])
+    assert model.rmse(half) >= 0 and not caplog.records

@@ -31,7 +31,7 @@ from nnmf.training import (
 
 from ._answers import Answers
 from ._catalogue import Catalogue
-from ._ids import check_table
+from ._ids import check_table, under
 from ._kind import Kind
 from ._learned import Learned
 
@@ -117,10 +117,7 @@ def _run(
     """Train, and make the model what came of it; whatever goes wrong, it is what it was, or holds whole epochs."""
     was, config_was = model._learned, model.config
     every: list[Callback] = [*watched.callbacks, *([EarlyStopping(config.patience)] if config.patience else [])]
-    table, test = (
-        None if ratings is None else ratings.under(catalogue.users, catalogue.items, catalogue.scale)
-        for ratings in (valid, watched.test)
-    )
+    table, test = (None if ratings is None else under(catalogue, ratings) for ratings in (valid, watched.test))
     history = list(before)
     # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
     keeper = Keeper(table is not None and not config.negatives, kept, _lowest(history[compared_from - 1 :]))
