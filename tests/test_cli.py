@@ -259,7 +259,8 @@ def test_a_factorization_by_the_same_command(file, capsys, tmp_path):
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
     for flags, message in (
         (["--model", "als"], "model: got 'als' instead of one of ['funk_svd', 'network', 'svd', 'svdpp']"),
-        (["--model", "svd", "--network", "plain"], "network: svd is no network"),
+        (["--model", "SVD", "--network", "plain"], "network: svd is no network"),
+        (["--network", "Funk-SVD"], "network: funk_svd is no network; ask for it with --model funk_svd"),
         (["--model", "svd", "--batch-size", 9], "batch_size: svd has no such setting"),
     ):
         code, _, err = run(capsys, train_main, "--dataset", file, *flags)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnmf.config import DataConfig, TrainConfig
 from nnmf.errors import ConfigError, one_of
-from nnmf.kinds import FACTORIZATIONS, KINDS, load_run, make_model
+from nnmf.kinds import FACTORIZATIONS, KINDS, known_name, load_run, make_model
 
 from . import raise_lost
 from ._flags import Parser, add_flags, read_flags, run_command, start_logging
@@ -156,7 +156,7 @@ def _begin(
 
 def _names(arguments: Any) -> list[str]:
     """The names of the models that the flags ask for."""
-    kind = arguments.model or "network"
+    kind = known_name(arguments.model or "network", KINDS)
     if kind not in KINDS:
         raise ConfigError(one_of(kind, KINDS, "model"))
     if kind != "network":
@@ -164,9 +164,11 @@ def _names(arguments: Any) -> list[str]:
             raise ConfigError(f"network: {kind} is no network; leave --network out, or --model.")
         return [kind]
     name = arguments.network or _DEFAULT_NETWORK
-    if name == "all":
+    if ":" not in name:
         from nnmf.networks import NETWORKS
 
+        name = known_name(name, ("all", *FACTORIZATIONS, *NETWORKS))
+    if name == "all":
         return list(NETWORKS)
     if name in FACTORIZATIONS:
         raise ConfigError(f"network: {name} is no network; ask for it with --model {name}.")

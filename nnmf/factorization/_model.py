@@ -30,8 +30,9 @@ class Factorization(Model):
     derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
         defaults = {**self.defaults, "n_threads": usable_cores()}
+        values = {**(config.to_dict() if config else {}), **settings}
+        given = TrainConfig.from_dict(values, TrainConfig.names_for(defaults))
         super().__init__(given.with_defaults(self.kind, defaults))
 
     @property
