@@ -11,20 +11,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nnmf._mxnet import mx
     from nnmf.config import DataConfig, TrainConfig
-    from nnmf.factorization import SVD, FunkSVD, SVDpp
+    from nnmf.factorization import SVD, Bayes, FunkSVD, SVDpp
     from nnmf.kinds import fit, load, load_checkpoint
     from nnmf.neural import DataIter, NetworkModel
-    from nnmf.tables import Ratings
+    from nnmf.tables import Features, Ratings
 
 _HOMES = {
     "DataConfig": "nnmf.config",
     "TrainConfig": "nnmf.config",
+    "Features": "nnmf.tables",
     "Ratings": "nnmf.tables",
     "DataIter": "nnmf.neural",
     "NetworkModel": "nnmf.neural",
     "SVD": "nnmf.factorization",
     "FunkSVD": "nnmf.factorization",
     "SVDpp": "nnmf.factorization",
+    "Bayes": "nnmf.factorization",
     "fit": "nnmf.kinds",
     "load": "nnmf.kinds",
     "load_checkpoint": "nnmf.kinds",
@@ -33,8 +35,10 @@ _HOMES = {
 
 __all__ = [
     "SVD",
+    "Bayes",
     "DataConfig",
     "DataIter",
+    "Features",
     "FunkSVD",
     "NetworkModel",
     "Ratings",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnmf import _mxnet
@@ -17,6 +18,10 @@ OUTPUT_LAYERS = {
     "MAERegressionOutput": "identity",
     "LogisticRegressionOutput": "sigmoid",
 }
+# What a gradient is divided by for errors in units: the unit to this power.
+_POWERS = {"LinearRegressionOutput": 2, "MAERegressionOutput": 1}
+# Names of the nodes that `with_head` adds.
+_MEAN, _UNIT = "rating_mean", "rating_unit"
 
 
 def check_graph(text: str) -> None:
@@ -111,13 +116,94 @@ def output_layer(symbol: Symbol) -> str:
     return str(graph["nodes"][graph["heads"][0][0]]["op"])
 
 
+@dataclass(frozen=True)
+class Lookup:
+    """An Embedding that a network looks ``user`` or ``item`` up in.
+
+    Attributes
+    ----------
+    side : str
+        "user" or "item".
+    weight : str
+        Name of the parameter that holds the table.
+    n_rows, width : int
+        Its shape.
+    node : int
+        Number of the Embedding among the graph's nodes.
+    """
+
+    side: str
+    weight: str
+    n_rows: int
+    width: int
+    node: int
+
+
+def lookups(symbol: Symbol) -> list[Lookup]:
+    """The tables that a network looks ``user`` and ``item`` up in at once."""
+    nodes = json.loads(symbol.tojson())["nodes"]
+    found = []
+    for at, node in enumerate(nodes):
+        if node["op"] == "Embedding":
+            data, weight = (nodes[source] for source, *_ in node["inputs"])
+            if data["op"] == "null" and data["name"] in ("user", "item"):
+                shape = int(node["attrs"]["input_dim"]), int(node["attrs"]["output_dim"])
+                found.append(Lookup(data["name"], weight["name"], *shape, at))
+    return found
+
+
 def n_rows(symbol: Symbol, side: str) -> int | None:
     """Fewest rows of the tables that ``user`` or ``item`` looks up at once; None where it looks up none."""
-    nodes = json.loads(symbol.tojson())["nodes"]
-    variables = [at for at, node in enumerate(nodes) if node["op"] == "null" and node["name"] == side]
-    sizes = [
-        int(node["attrs"]["input_dim"])
-        for node in nodes
-        if node["op"] == "Embedding" and node["inputs"][0][0] in variables
-    ]
-    return min(sizes, default=None)
+    return min((table.n_rows for table in lookups(symbol) if table.side == side), default=None)
+
+
+def with_head(symbol: Symbol, mean: float, unit: float) -> Symbol:
+    """A network that answers ``mean + unit * prediction`` and learns as its own would from ``(rating - mean) / unit``.
+
+    Its squared error is measured in units: by ``grad_scale / unit ** 2`` the gradient that reaches the network, times the unit on
+    its way, is that of the error in units; an absolute error takes ``grad_scale / unit``. A network under a sigmoid, and any with
+    mean 0 and unit 1, is answered as it is.
+    """
+    layer = output_layer(symbol)
+    if layer not in _POWERS or (mean, unit) == (0.0, 1.0):
+        return symbol
+    mx = _mxnet.load()
+    prediction, label = symbol.get_children()
+    prediction = mx.sym._internal._mul_scalar(prediction, scalar=unit, name=_UNIT)
+    prediction = mx.sym._internal._plus_scalar(prediction, scalar=mean, name=_MEAN)
+    scale = float(symbol.attr("grad_scale") or 1.0) / unit ** _POWERS[layer]
+    return getattr(mx.sym, layer)(prediction, label, grad_scale=scale, name=symbol.name)
+
+
+def head_of(symbol: Symbol) -> tuple[float, float]:
+    """The mean and unit that `with_head` gave a network; 0 and 1 where it gave none."""
+    mean = symbol.get_children()[0]
+    if mean.name != _MEAN or mean.attr("scalar") is None:
+        return 0.0, 1.0
+    return float(mean.attr("scalar")), float(mean.get_children()[0].attr("scalar"))
+
+
+def penalised(symbol: Symbol, l2: dict[str, float]) -> Symbol:
+    """A network that also pays, at each rating of a batch, for the rows that it looks up: ``l2 / 2`` times their squared norm.
+
+    Each Embedding of ``user`` or ``item`` gets an output of its own, a squared error against zeros, whose gradient is ``l2``
+    times the row; the first output stays the network's.
+
+    Parameters
+    ----------
+    symbol : Symbol
+    l2 : dict of str to float
+        The penalty of each table, by the name of its parameter.
+    """
+    mx = _mxnet.load()
+    internals = symbol.get_internals()
+    # By number, because names of nodes need not be unique.
+    heads = [tuple(head[:2]) for head in json.loads(internals.tojson())["heads"]]
+    parts = [symbol]
+    for table in lookups(symbol):
+        if penalty := l2.get(table.weight, 0.0):
+            rows = internals[heads.index((table.node, 0))]
+            # MXNet divides the gradient by the numbers a row has.
+            scale = penalty * table.width
+            parts.append(mx.sym.LinearRegressionOutput(rows, mx.sym.zeros_like(rows), grad_scale=scale))
+    return mx.sym.Group(parts)

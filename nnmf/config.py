@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
-__all__ = ["SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
+__all__ = ["PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
 
 _DECAY = 0.9
 _ROLES = ("user", "item", "rating", "timestamp")
+PRESETS = ("tutorial", "fast", "accurate")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 # What other packages call the settings.
@@ -75,10 +76,30 @@ class TrainConfig(_Checked):
         A value that cannot be used; the sentence names the setting, the value and what may stand there.
     """
 
+    preset: str | None = _setting(
+        None,
+        "where the settings start that are not given: the tutorial's own, fast, or accurate; default: fast",
+        choices=PRESETS,
+    )
     n_factors: int | None = _setting(None, "width of the user and item vectors", low=1)
     hidden_units: int | None = _setting(None, "width of the layer above the vectors", low=1)
     dropout: float | None = _setting(None, "probability of dropping a unit, in [0, 1)", low=0, below=1)
     n_epochs: int | None = _setting(None, "passes over the training ratings", low=1)
+    likelihood: str | None = _setting(
+        None, "what bayes takes ratings for: numbers, or values of a grid", choices=("normal", "ordinal")
+    )
+    n_chains: int | None = _setting(
+        None, "samplers of bayes that start apart and whose draws are averaged together", low=1, high=1000
+    )
+    sweeps: int | None = _setting(
+        None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
+    )
+    n_draws: int | None = _setting(None, "whole draws that bayes keeps, for intervals", low=1, high=10_000)
+    features: str | None = _setting(
+        None,
+        "what bayes describes ratings by: ids, and any of history (a user's rated items), raters (an item's), day (of the "
+        "rating), attributes (of users and items), separated by commas",
+    )
     batch_size: int | None = _setting(None, "ratings a step of a network", low=1)
     learning_rate: float | None = _setting(None, "step size", above=0)
     momentum: float | None = _setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
@@ -237,6 +258,10 @@ class DataConfig(_Checked):
         below=1,
     )
     data_dir: str | None = _setting(None, "folder that holds the dataset's files")
+    user_features: str | None = _setting(
+        None, "file of what is known of the users (an id and columns a line), for models that use it"
+    )
+    item_features: str | None = _setting(None, "file of what is known of the items, likewise")
     delimiter: str | None = _setting(None, "what stands between two fields of a file; default: found out")
     columns: str | None = _setting(
         None,

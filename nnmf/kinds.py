@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nnmf import _mxnet
 from nnmf._version import __version__
@@ -38,6 +38,7 @@ _HOMES = {
     "funk_svd": ("nnmf.factorization", "FunkSVD"),
     "svd": ("nnmf.factorization", "SVD"),
     "svdpp": ("nnmf.factorization", "SVDpp"),
+    "bayes": ("nnmf.factorization", "Bayes"),
 }
 KINDS = tuple(_HOMES)
 #: kinds whose name alone says what is trained; a network has a name of its own
@@ -72,7 +73,7 @@ def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None
     if isinstance(name, str):
         name = known_name(name, FACTORIZATIONS)
         if name in FACTORIZATIONS:
-            return model_class(name)(config, **settings)
+            return _of_class(model_class(name), config, settings)
         if ":" not in name:
             from nnmf.networks import NETWORKS
 
@@ -82,18 +83,21 @@ def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None
                     one_of(name, [*NETWORKS, *FACTORIZATIONS], "network")
                     + ", or 'module:function' for a network of your own."
                 )
-    elif (kind := getattr(name, "kind", None)) in FACTORIZATIONS and isinstance(name, type):
-        made: Model = cast(Any, name)(config, **settings)
-        return made
-    elif kind in KINDS:
-        raise ConfigError(
-            f"model: got {name!r}; a model has its own fit: model.fit(train, valid)."
-            if not isinstance(name, type)
-            else "model: got the class of all networks; give a network's name or function."
-        )
+    elif getattr(name, "kind", None) in KINDS:
+        return _of_class(name, config, settings)
     from nnmf.neural import NetworkModel
 
     return NetworkModel(name, config, **settings)
+
+
+def _of_class(given: Any, config: TrainConfig | None, settings: dict[str, Any]) -> Model:
+    """An untrained model of a factorization's class."""
+    if not isinstance(given, type):
+        raise ConfigError(f"model: got {given!r}; a model has its own fit: model.fit(train, valid).")
+    if given.kind == "network":  # type: ignore[attr-defined] # only classes that have one come here
+        raise ConfigError("model: got the class of all networks; give a network's name or function.")
+    made: Model = given(config, **settings)
+    return made
 
 
 def known_name(name: str, names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from statistics import mean, stdev
 from nnmf import Ratings, fit
 from nnmf.config import DataConfig
 from nnmf.datasets import load_tables
-from nnmf.networks import NETWORKS
+from nnmf.networks import TUTORIAL as NETWORKS
 
 TUTORIAL = {
     "plain": "1.017",
@@ -36,7 +36,13 @@ def put_between(path: Path, name: str, text: str) -> None:
 def curve(network: str, train: Ratings, test: Ratings, seed: int) -> list[float]:
     """The RMSE on the test ratings after each epoch, of predictions as they are."""
     found: list[float] = []
-    fit(network, train, seed=seed, callbacks=[lambda _, model: found.append(model.rmse(test, clip=False))])
+    fit(
+        network,
+        train,
+        preset="tutorial",
+        seed=seed,
+        callbacks=[lambda _, model: found.append(model.rmse(test, clip=False))],
+    )
     return found
 
 

@@ -23,7 +23,7 @@ FLOORS = (
     ("datasets",),
     ("tables",),
     ("networks", "metrics", "config"),
-    ("_eval_metrics", "_drawing", "_symbols"),
+    ("_eval_metrics", "_drawing", "_symbols", "_layers"),
     ("files",),
     ("_mxnet", "_compiled"),
     ("errors", "_lazy", "_version"),

@@ -130,6 +130,7 @@ def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
         (["--split-by", "time", "--split-seed", "0"], 2, "split_seed: a split by time draws nothing; leave it out"),
         (["--sql", "SELECT 1"], 2, "sql: names ratings, and so does dataset; give one of them."),
         (["--test-file", "x"], 2, "test_file: comes with train_file"),
+        (["--user-features", "x"], 2, "user_features: plain learns from ratings alone; leave it out."),
         (["--columns", "user=u"], 2, "columns: got 'user=u', which names no item column; add item=NAME."),
         (["--schedule", "stairs"], 2, "schedule: got 'stairs' instead of one of"),
         (["--fold", "u9"], 2, "fold: "),
@@ -258,7 +259,7 @@ def test_a_factorization_by_the_same_command(file, capsys, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["n_factors"] == 64
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
     for flags, message in (
-        (["--model", "als"], "model: got 'als' instead of one of ['funk_svd', 'network', 'svd', 'svdpp']"),
+        (["--model", "als"], "model: got 'als' instead of one of ['bayes', 'funk_svd', 'network', 'svd', 'svdpp']"),
         (["--model", "SVD", "--network", "plain"], "network: svd is no network"),
         (["--network", "Funk-SVD"], "network: funk_svd is no network; ask for it with --model funk_svd"),
         (["--model", "svd", "--batch-size", 9], "batch_size: svd has no such setting"),
@@ -311,6 +312,25 @@ def test_a_run_killed_at_any_moment_goes_on_as_if_it_never_stopped(file, capsys,
         for folder in ("whole", "run")
     )
     assert resumed == whole  # the same files with the same checksums: parameters and state bit for bit
+
+
+def test_features_reach_a_model_that_uses_them(file, capsys, tmp_path, monkeypatch):
+    from nnmf.factorization import SVD
+
+    (tmp_path / "users.csv").write_text("user,job\n1,baker\n2,smith\n")
+    flags = ["--model", "svd", "--dataset", file, "--user-features", "users.csv", "--n-epochs", 1, "--output", "run"]
+    code, _, err = run(capsys, train_main, *flags)
+    assert code == 2 and "user_features: svd learns from ratings alone; leave it out." in err
+    monkeypatch.setattr(SVD, "uses_features", True)
+    code, _, err = run(capsys, train_main, *flags)
+    assert code == 0 and "users.csv: 0 of its 2 ids have no rating" in err, err
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert settings["data"]["user_features"] == str(tmp_path / "users.csv")
+    (tmp_path / "users.csv").rename(tmp_path / "new.csv")
+    resume = ["--resume", "run", "--n-epochs", 2]
+    code, _, err = run(capsys, train_main, *resume)
+    assert code == 2 and "users.csv'; there is no such file" in err
+    assert run(capsys, train_main, *resume, "--user-features", "new.csv")[0] == 0
 
 
 def test_what_may_not_change_when_a_run_is_resumed(file, capsys, tmp_path):

@@ -1,5 +1,6 @@
 """The contract that every kind of model keeps, and what belongs to one kind or to none."""
 
+import functools
 import json
 import shutil
 import subprocess
@@ -15,7 +16,9 @@ from nnmf.storage import RunFolder
 from nnmf.testing import Killed, ModelContract, assert_same_list, brute_force, kill_after, low_rank, parameters
 
 FACTORS = {"n_factors": 5, "n_epochs": 5, "init_std": 0.1}
+DRAWS = {"n_factors": 5, "n_epochs": 5, "sweeps": 5, "n_chains": 2, "features": "ids"}
 PLAIN = {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "learning_rate": 0.2, "ctx": "cpu"}
+LONGER = {"n_epochs": 40, "learning_rate": 0.4, "l2": 0.003}
 MLP = {"n_factors": 5, "hidden_units": 4, "n_epochs": 5, "batch_size": 50, "ctx": "cpu"}
 
 
@@ -31,9 +34,29 @@ class TestSVDpp(ModelContract):
     model, settings, accurate, expected_rmse = "svdpp", FACTORS, {"n_epochs": 60}, (0.23, 0.27)
 
 
+class TestBayes(ModelContract):
+    model, settings, expected_rmse = "bayes", DRAWS, (0.21, 0.26)
+
+
+class TestBayesOnAGrid(ModelContract):
+    """Ratings of seven values or so, whose expectations are no dot products: no towers, no ONNX file."""
+
+    model, settings, expected_rmse, exports = "bayes", {**DRAWS, "likelihood": "ordinal"}, (0.39, 0.45), False
+
+    @classmethod
+    @functools.cache
+    def tables(cls):
+        train, test = super().tables()
+        rounded = (
+            nnmf.Ratings.from_arrays(table.users.ids[table.user], table.items.ids[table.item], np.rint(table.rating))
+            for table in (train, test)
+        )
+        train, test = rounded
+        return train, test.mapped(train)
+
+
 class TestPlain(ModelContract):
-    model, settings, expected_rmse = "plain", PLAIN, (0.21, 0.26)
-    accurate = {"n_epochs": 20, "learning_rate": 0.4}  # noqa: RUF012
+    model, settings, accurate, expected_rmse = "plain", PLAIN, LONGER, (0.21, 0.26)
 
 
 class TestOneLayerMLP(ModelContract):
@@ -45,8 +68,27 @@ class TestDropoutMLP(ModelContract):
     model, settings, expected_rmse = "dropout_mlp", {**MLP, "dropout": 0.2}, (0.6, 0.7)
 
 
+class TestBiased(ModelContract):
+    model, settings, accurate, expected_rmse = "biased", PLAIN, LONGER, (0.21, 0.26)
+
+
+class TestBiasedMLP(ModelContract):
+    model, settings, accurate, expected_rmse = "biased_mlp", PLAIN, LONGER, (0.21, 0.26)
+
+
 SETTINGS = {
-    kind.model: kind.settings for kind in (TestPlain, TestOneLayerMLP, TestDropoutMLP, TestFunkSVD, TestSVD, TestSVDpp)
+    kind.model: kind.settings
+    for kind in (
+        TestPlain,
+        TestOneLayerMLP,
+        TestDropoutMLP,
+        TestBiased,
+        TestBiasedMLP,
+        TestFunkSVD,
+        TestSVD,
+        TestSVDpp,
+        TestBayes,
+    )
 }
 NAMES = list(SETTINGS)
 
@@ -228,12 +270,13 @@ def test_svdpp_s_users_are_compared_by_the_vectors_that_predict(trained, tables)
 
 
 def test_an_interrupted_fit_leaves_the_best_epoch(tables, monkeypatch):
-    model = nnmf.NetworkModel("plain", nnmf.TrainConfig(**SETTINGS["plain"]))
+    settings = {**SETTINGS["plain"], "schedule": "constant"}
+    model = nnmf.NetworkModel("plain", nnmf.TrainConfig(**settings))
     errors = iter([3.0, 1.0, 2.0, 4.0])
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr("nnmf.models._answers.Answers.rmse", lambda answers, table, clip=True: next(errors))
         model.fit(*tables, callbacks=[kill_after(4)])
     assert model.best_epoch == 2
-    again = nnmf.NetworkModel("plain", nnmf.TrainConfig(**{**SETTINGS["plain"], "n_epochs": 2})).fit(tables[0])
+    again = nnmf.NetworkModel("plain", nnmf.TrainConfig(**{**settings, "n_epochs": 2})).fit(tables[0])
     for key, array in parameters(model).items():
         assert np.array_equal(array, again.parameters[key].asnumpy())

@@ -27,6 +27,8 @@ SMALL = {
     "plain": {"n_factors": 3},
     "one_layer_mlp": {"n_factors": 3, "hidden_units": 2},
     "dropout_mlp": {"n_factors": 3, "hidden_units": 2, "dropout": 0.0},
+    "biased": {"n_factors": 3},
+    "biased_mlp": {"n_factors": 3},
 }
 
 
@@ -48,16 +50,19 @@ def forward(symbol, values, train=False):
 def test_predictions_are_the_docstring_s_formula(name):
     symbol = build_network(name, N_USERS, N_ITEMS, **SMALL[name])
     values = inputs(symbol)
-    towers = []
+    towers, biases = [], 0.0
     for side in ("user", "item"):
-        tower = values[f"{side}_factors_weight"][values[side]]
+        vector = tower = values[f"{side}_factors_weight"][values[side]]
         layer = next(
             (key[: -len("_weight")] for key in values if key in (f"{side}_tower_weight", f"{side}_layer_weight")), None
         )
         if layer:
-            tower = np.maximum(tower, 0) @ values[f"{layer}_weight"].T + values[f"{layer}_bias"]
+            tower = np.maximum(tower, 0) @ values[f"{layer}_weight"].T + values.get(f"{layer}_bias", 0.0)
+        if name.startswith("biased"):
+            biases += values[f"{side}_bias_weight"][values[side], 0]
+            tower = tower + vector if layer else tower
         towers.append(tower)
-    assert forward(symbol, values) == pytest.approx((towers[0] * towers[1]).sum(1), abs=1e-5)
+    assert forward(symbol, values) == pytest.approx((towers[0] * towers[1]).sum(1) + biases, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -65,6 +70,8 @@ def test_gradients(name):
     """The gradient that LinearRegressionOutput sends back is that of half the squared error, by finite differences."""
     symbol = build_network(name, N_USERS, N_ITEMS, **SMALL[name])
     values = inputs(symbol)
+    for key in ("user_factors_weight", "item_factors_weight"):  # a difference across a ReLU's kink is no derivative
+        values[key] = np.where(abs(values[key]) < 0.1, 0.1, values[key])
     parameters = [key for key in values if key not in ("user", "item", "rating")]
     mx.test_utils.check_numeric_gradient(
         symbol.get_children()[0],
@@ -152,7 +159,10 @@ def test_a_network_of_one_s_own(tmp_path, monkeypatch):
         ("my_nets:nothing", "returned int, not an MXNet Symbol"),
         ("broken_nets:net", "importing 'broken_nets' for 'broken_nets:net' failed: ZeroDivisionError"),
         ("no_such_module:net", "ModuleNotFoundError"),
-        ("deep", r"network: got 'deep' instead of one of \['dropout_mlp', 'one_layer_mlp', 'plain'\]"),
+        (
+            "deep",
+            r"network: got 'deep' instead of one of \['biased', 'biased_mlp', 'dropout_mlp', 'one_layer_mlp', 'plain'\]",
+        ),
     ]:
         with pytest.raises(ConfigError, match=message):
             build_network(name, N_USERS, N_ITEMS)

@@ -57,20 +57,24 @@ def deep(n_users, n_items, depth=2, n_factors=3):
 
 
 # -- output layers -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("preset", ["tutorial", "fast"])
 @pytest.mark.parametrize("layer", ["LinearRegressionOutput", "MAERegressionOutput", "LogisticRegressionOutput"])
-def test_a_network_is_answered_by_its_output_layer(layer, tables, tmp_path):
+def test_a_network_is_answered_by_its_output_layer(layer, preset, tables, tmp_path):
     """Ratings of 0 and 1, from Python, from lists, and from ONNX."""
     runtime = pytest.importorskip("onnxruntime")
     train, test = (
         Ratings.from_arrays(t.users.ids[t.user], t.items.ids[t.item], (t.rating > 3).astype(float)) for t in tables
     )
-    model = nnmf.fit(under(layer), train, **{**FAST, "n_epochs": 30, "learning_rate": 1.0})
+    settings = {**FAST, "n_epochs": 30, "learning_rate": 1.0, "l2": 1e-4, "schedule": "constant"}
+    model = nnmf.fit(under(layer), train, **settings, preset=preset)
     raw = model.predict_index(train.user, train.item)
     p, q = (model.parameters[f"{side}_factors_weight"].asnumpy() for side in ("user", "item"))
     product = (p[train.user] * q[train.item]).sum(1, dtype=float)
     if layer == "LogisticRegressionOutput":
-        assert 0 < raw.min() < 0.1 and 0.9 < raw.max() < 1 and (abs(product) > 2).any()
+        assert 0 < raw.min() < 0.1 and 0.9 < raw.max() <= 1 and (abs(product) > 2).any()
         product = 1 / (1 + np.exp(-product))
+    elif preset == "fast":
+        product = train.rating.mean() + train.rating.std() / 1.125 * product
     assert raw == pytest.approx(product, abs=1e-5)
     assert model.rmse(train) < 0.9 * np.std(train.rating)
     assert model.evaluate(test)["rmse"] == model.rmse(test)
@@ -257,7 +261,7 @@ def test_fewer_ratings_than_a_batch_nobody_chose(tables, caplog):
     train, _ = tables
     few = train.take(np.arange(len(train)) < 33).compact()
     with caplog.at_level(logging.INFO):
-        model = nnmf.fit("plain", few, n_epochs=1, ctx="cpu")
+        model = nnmf.fit("plain", few, preset="tutorial", n_epochs=1, ctx="cpu")
     assert f"Batches of 33: all that {few.name} has of ratings." in caplog.messages
     model = nnmf.fit("plain", train, **FAST)
     model.fit_more(Ratings.from_arrays([1000, 1000], [2000, 2001], [1.0, 5.0]), n_epochs=1)
@@ -374,7 +378,7 @@ def test_a_network_that_takes_more_memory_than_there_is_gets_a_sentence():
 
 def test_batches_small_against_the_parameters_are_said(caplog):
     wide = low_rank(n_users=2000, n_items=2000, n_ratings=20_000)
-    settings = {"n_epochs": 1, "n_factors": 512, "ctx": "cpu"}
+    settings = {"n_epochs": 1, "n_factors": 512, "ctx": "cpu", "preset": "tutorial"}
     few = wide.take(np.arange(len(wide)) < 640).compact()
     nnmf.fit("plain", few, **settings)
     assert "batch" not in caplog.text  # larger batches would be too few steps
@@ -396,16 +400,98 @@ def test_large_ratings_are_said_and_told_of_when_they_diverge(tables, caplog):
     with pytest.raises(
         TrainingError, match=r"diverged in epoch 1: .*, or divide the ratings, whose root mean square is 52.\d, by 14"
     ):
-        nnmf.fit("one_layer_mlp", percent, ctx="cpu")
+        nnmf.fit("one_layer_mlp", percent, preset="tutorial", ctx="cpu")
     assert len(caplog.messages) == 1
     assert "Networks are tuned to ratings of 1 to 5 stars, and may diverge: divide the ratings" in caplog.text
     assert "by 14 (or take logarithms of counts), or lower learning_rate." in caplog.text
     caplog.clear()
     advised = Ratings.from_arrays(percent.user, percent.item, percent.rating / 14)
-    assert nnmf.fit("one_layer_mlp", advised, ctx="cpu").history[-1].train_rmse < 1.3
+    assert nnmf.fit("one_layer_mlp", advised, preset="tutorial", ctx="cpu").history[-1].train_rmse < 1.3
     caplog.clear()
     nnmf.fit("svd", percent, n_epochs=3)  # which measures its steps in the ratings' spread
     assert not caplog.messages
+
+
+def rescaled(table, times, plus=0.0):
+    return Ratings.from_arrays(table.user, table.item, table.rating.astype(float) * times + plus)
+
+
+@pytest.mark.parametrize("name", ["plain", "biased_mlp", "one_layer_mlp", "dropout_mlp", "tests.test_neural:deep"])
+def test_any_scale_is_trained_alike(name, tables, tmp_path):
+    """Times 20, plus 100, times .01: the same history in units, and the same predictions, from Python, a folder and ONNX."""
+    runtime = pytest.importorskip("onnxruntime")
+    train, test = tables
+    settings = {"n_epochs": 4, "n_factors": 4, "batch_size": 50, "learning_rate": 0.3, "ctx": "cpu"}
+    whole = nnmf.fit(name, train, **settings)
+    expected = whole.predict(test.users.ids[test.user], test.items.ids[test.item], clip=False)
+    for times, plus in ((20.0, 0.0), (1.0, 100.0), (0.01, 0.0)):
+        model = nnmf.fit(name, rescaled(train, times, plus), **settings)
+        curve = [result.train_rmse / times for result in model.history]
+        assert curve == pytest.approx([result.train_rmse for result in whole.history], rel=1e-3)
+        found = (model.predict_index(test.user, test.item).astype(float) - plus) / times
+        assert found == pytest.approx(expected, abs=0.01)
+        model.save(tmp_path / f"{times}")
+        loaded = nnmf.load(tmp_path / f"{times}")
+        assert np.array_equal(loaded.predict_index(test.user, test.item), model.predict_index(test.user, test.item))
+        loaded.export_onnx(tmp_path / "model.onnx", ids=False)
+        session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+        (answer,) = session.run(["rating"], {"user": test.user.astype(np.int64), "item": test.item.astype(np.int64)})
+        assert answer == pytest.approx(model.predict_index(test.user, test.item), rel=1e-5, abs=1e-5 * times)
+
+
+@pytest.mark.parametrize("name", nnmf.networks.NETWORKS)
+@pytest.mark.parametrize("rating", [(0, 100), (0, 10_000), (0, 1), (-10, 10)])
+def test_the_defaults_converge_on_any_scale(name, rating, tables):
+    low, high = rating
+    rng = np.random.default_rng(0)
+    values = low + (high - low) * rng.beta(0.3, 0.8, len(tables[0]))
+    table = Ratings.from_arrays(tables[0].user, tables[0].item, np.rint(values))
+    model = nnmf.fit(name, table, n_epochs=5, ctx="cpu")
+    assert model.history[-1].train_rmse < 1.2 * table.rating.std()
+
+
+def test_fit_more_keeps_the_mean_and_the_unit(tables):
+    model = nnmf.fit("plain", tables[0], **FAST)
+    before = nnmf.networks.head_of(model.symbol)
+    assert before == pytest.approx((tables[0].rating.mean(), tables[0].rating.std() / 1.125), rel=1e-6)
+    model.fit_more(Ratings.from_arrays([1000, 1000], [2000, 2001], [1.0, 5.0]), n_epochs=1)
+    assert model.n_users == 61 and nnmf.networks.head_of(model.symbol) == before
+
+
+def test_with_negatives_the_mean_is_of_what_is_trained_on(tables):
+    train, _ = tables
+    model = nnmf.fit("plain", train, **FAST, negatives=3)
+    streamed = np.concatenate([train.rating, np.zeros(3 * len(train))])
+    expected = streamed.mean(), streamed.std() / 1.125
+    assert nnmf.networks.head_of(model.symbol) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"mean": 3.0}, {"unit": 0.0}, {"unit": "1"}, {"mean": None}])
+@pytest.mark.parametrize("network", ["plain", deep])
+def test_a_mean_or_unit_that_is_not_the_network_s_is_refused(network, change, tables, tmp_path):
+    nnmf.fit(network, tables[0], n_epochs=1, n_factors=3, ctx="cpu").save(tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    manifest["details"] |= change
+    manifest.pop("sha256")
+    manifest["sha256"] = _folders._digest(manifest)
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"cannot be loaded .*(mean|is not the network)"):
+        nnmf.load(tmp_path / "model")
+
+
+# -- presets -----------------------------------------------------------------------------------------------------------------
+def test_a_setting_that_is_given_wins_over_the_preset_s(tables):
+    assert NetworkModel("plain").config.preset == "fast" and NetworkModel("plain").config.batch_size is None
+    tutorial = NetworkModel("plain", preset="tutorial", n_epochs=3).config
+    assert (tutorial.n_epochs, tutorial.batch_size, tutorial.learning_rate, tutorial.n_factors) == (3, 64, 0.05, 64)
+    assert NetworkModel("plain", batch_size=128).config.learning_rate == 2 * NetworkModel("plain").config.learning_rate
+    assert nnmf.SVD(preset="accurate").config.preset == "accurate"
+    with pytest.raises(
+        ConfigError, match="preset: 'tutorial' is of networks and has no meaning for svd; give 'fast' or"
+    ):
+        nnmf.SVD(preset="tutorial")
+    with pytest.raises(ConfigError, match="preset: got 'best' instead of one of"):
+        nnmf.fit("plain", tables[0], preset="best")
 
 
 # -- devices -----------------------------------------------------------------------------------------------------------------

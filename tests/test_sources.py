@@ -26,9 +26,11 @@ from nnmf.datasets import (
     moved,
     synthetic,
 )
+from nnmf.datasets._features import features_of
+from nnmf.datasets._sources import source_of
 from nnmf.errors import ConfigError, DataError
 from nnmf.files import cache_dir
-from nnmf.tables import Ratings
+from nnmf.tables import Ratings, encode
 from nnmf.testing import low_rank
 
 
@@ -116,8 +118,10 @@ QUERY = {"sql": "SELECT 1"}
         ({"dataset": "a\0b"}, ".*there is no such file"),
         *[
             ({name: " "}, f"{name}: got an empty text; give one that names something, or leave it out")
-            for name in ("dataset", "train_file", "test_file", "sql", "fold", "data_dir")
+            for name in ("dataset", "train_file", "test_file", "sql", "fold", "data_dir", "user_features")
         ],
+        ({**FILE, "user_features": "gone"}, "user_features: got 'gone'; there is no such file"),
+        ({"dataset": "synthetic", "item_features": "gone"}, "item_features: got 'gone'; there is no such file"),
         # a fold's test table is its own, given or by default
         ({"split_by": "user"}, "split_by: " + DEFAULT_TEST),
         ({"split_by": "rating"}, "split_by: " + DEFAULT_TEST),
@@ -378,6 +382,82 @@ def test_the_default_gives_up_soon_and_a_name_does_not(caplog: pytest.LogCapture
         load_tables(DataConfig(data_dir="."))
 
 
+# ---- what is known of users and items
+
+
+def test_features_of_ones_own_go_with_every_table(file: Path, parts: tuple[Path, Path], places: Path) -> None:
+    (places / "users.csv").write_text("user,age\n" + "".join(f"{user},{user + 20}\n" for user in range(60)))
+    (places / "items.csv").write_text("id,tags\n1,a|b\n")
+    own = {"user_features": "users.csv", "item_features": "items.csv"}
+    for settings in (FILE, TWO, {"dataset": "synthetic"}, {**FILE, "valid_fraction": 0.2}):
+        tables = load_tables(DataConfig(**settings, **own))
+        for table in filter(None, (tables.train, tables.valid, tables.test)):
+            assert (
+                table.user_features is tables.train.user_features and table.item_features is tables.train.item_features
+            )
+        assert tables.train.user_features["age"].tolist() == list(range(20, 80))  # type: ignore[index]
+        assert tables.train.item_features.kinds == {"tags": "list"}  # type: ignore[union-attr]
+        assert same(tables.train, load_tables(DataConfig(**settings)).train)
+        assert tables.config.user_features == str(places / "users.csv")
+    assert load_table(DataConfig(**FILE, **own))[0].item_features is not None
+    assert load_tables(DataConfig(**FILE), features=True).train.user_features is None
+
+
+U_USER = "1|24|M|technician|85711\n2|53|F|none|94043\n3|23|M|writer|V0R2M\n"
+
+
+def test_what_a_known_dataset_tells_is_read_when_asked_for(published: Path, places: Path) -> None:
+    assert load_tables(DataConfig()).train.user_features is None
+    with pytest.raises(DataError, match=r"^ml-100k: .*put ml-100k\.zip or its files in --data-dir"):
+        load_tables(DataConfig(dataset="ml-100k"), features=True)
+    (published / "u.user").write_text(U_USER)
+    (published / "u.genre").write_text("unknown|0\nAction|1\nDrama|2\n")
+    (published / "u.item").write_bytes("5|Am\xe9lie (2001)|||x|0|1|1\n7|unknown||||1|0|0\n".encode("latin-1"))
+    for settings in ({}, {"split": 0.8, "valid_fraction": 0.1}):
+        train = load_tables(DataConfig(**settings), features=True).train
+        users, items = train.user_features, train.item_features
+        assert users is not None and items is not None
+        assert users.kinds == {"age": "number", **dict.fromkeys(("gender", "occupation", "zip"), "category")}
+        assert users.ids.ids.tolist() == [1, 2, 3] and users["age"].tolist() == [24, 53, 23]
+        assert users["occupation"].tolist() == ["technician", "none", "writer"] and users["zip"].tolist() == [*"89V"]
+        assert items.kinds == {"year": "number", "genres": "list"} and items.ids.ids.tolist() == [5, 7]
+        np.testing.assert_array_equal(items["year"], [2001, np.nan])
+        assert items["genres"].tolist() == [("Action", "Drama"), ("unknown",)]
+    (places / "users.csv").write_text("user,job\n1,baker\n")
+    train = load_tables(DataConfig(user_features="users.csv"), features=True).train
+    assert list(train.user_features.columns) == ["job"] and "year" in train.item_features.columns  # type: ignore[union-attr]
+
+
+def test_the_other_datasets_tell_of_items_and_some_of_users(places: Path) -> None:
+    (places / "users.dat").write_text("1::F::1::10::48067\n2::M::56::16::70072-1\n")
+    (places / "movies.dat").write_text("1::Toy Story (1995)::Animation|Comedy\n4::Odd::\n")
+    (places / "movies.csv").write_text('movieId,title,genres\n1,"Toy, The (1995)",Comedy|War\n3,X,(no genres listed)\n')
+    for name, known in (("ml-1m", True), ("ml-10m", False), ("ml-20m", False), ("ml-latest-small", False)):
+        config = DataConfig(dataset=name, data_dir=".")
+        users, items = features_of(config, source_of(config), published=True)
+        assert items is not None and items["genres"].tolist()[1] == () and items["year"][0] == 1995
+        assert np.isnan(items["year"][1])
+        if not known:
+            assert users is None
+            continue
+        assert users is not None and users["age"].tolist() == [1, 56] and users["gender"].tolist() == ["F", "M"]
+        assert users["occupation"].tolist() == ["10", "16"] and users["zip"].tolist() == ["4", "7"]
+
+
+def test_the_real_features(ml_100k: Path) -> None:
+    train = load_tables(DataConfig(dataset="ml-100k", data_dir=str(ml_100k)), features=True).train
+    design = encode(train, ["attributes", "history", "day"])
+    columns = {block.name: block.n_columns for block in (*design.user, *design.item, *design.rating)}
+    # 2 genders, 21 occupations, 10 digits and 9 letters, 19 genres, and the unknown of each.
+    assert columns["gender"] == 3 and columns["occupation"] == 22 and columns["zip"] == 20 and columns["genres"] == 20
+    assert columns["age"] == 11 and columns["history"] == 1650
+    lines = [line.split("|") for line in (ml_100k / "u.user").read_text().splitlines()]
+    jobs = sorted({line[3] for line in lines})
+    (job,) = (block for block in design.user if block.name == "occupation")
+    wanted = {int(line[0]): jobs.index(line[3]) for line in lines}
+    assert job.column.tolist() == [wanted[id_] for id_ in train.users.ids.tolist()]
+
+
 # ---- runs whose files moved
 
 
@@ -392,6 +472,9 @@ def test_where_a_runs_files_are_now(places: Path) -> None:
     run = DataConfig(dataset="ml-100k", data_dir="/old", split=0.5)
     assert moved(run, {"data_dir": "/new"}) == DataConfig(dataset="ml-100k", data_dir="/new", split=0.5)
     assert moved(run, {"dataset": "/new/u.data"}) == DataConfig(dataset="/new/u.data", split=0.5)
+    run = DataConfig(dataset="/old/x.csv", user_features="/old/u.csv")
+    assert moved(run, {"data_dir": "/new"}) == DataConfig(dataset="/new/x.csv", user_features="/new/u.csv")
+    assert moved(run, {"user_features": "/u"}) == DataConfig(dataset="/old/x.csv", user_features="/u")
     with pytest.raises(ConfigError, match="data_dir: a query says itself what it reads"):
         load_tables(moved(DataConfig(sql="SELECT 1"), {"data_dir": "."}))
 

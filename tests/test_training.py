@@ -16,7 +16,7 @@ from nnmf.models import Catalogue
 from nnmf.testing import low_rank
 from nnmf.training._progress import TrainingProgress, duration
 
-FAST = {"n_epochs": 4, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "ctx": "cpu"}
+FAST = {"n_epochs": 4, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "ctx": "cpu", "preset": "tutorial"}
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_an_unknown_setting_is_told_those_of_the_model_each_once():
 
 def test_training_reaches_the_noise_of_a_table_with_a_known_answer():
     train, valid = low_rank(n_ratings=2000, noise=0.1).split(0.8)
-    settings = {"n_epochs": 60, "batch_size": 50, "n_factors": 4, "learning_rate": 0.2, "l2": 1e-3}
-    model = fit("plain", train, valid, **settings, ctx="cpu")
+    settings = {**FAST, "n_epochs": 60, "learning_rate": 0.2, "l2": 1e-3}
+    model = fit("plain", train, valid, **settings)
     assert len(model.history) == 60
     best = model.history[model.best_epoch - 1]
     # Knowing the vectors would give .1; not having learned them .65, the spread of the ratings.
@@ -111,6 +111,50 @@ def test_steps_agree_with_a_slow_loop(small, momentum):
     model = NetworkModel("plain", TrainConfig(**settings)).fit(small)
     for name, value in weights.items():
         assert model.parameters[name].asnumpy() == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_row_pays_for_its_ratings_and_eighty_more(small, momentum):
+    """Steps of `biased` outside the tutorial's preset, written out in NumPy: in units, from the mean, whatever the scale."""
+    table = Ratings.from_arrays(small.user, small.item, 20 * small.rating + 100)
+    settings = {
+        "n_epochs": 2,
+        "batch_size": 64,
+        "n_factors": 4,
+        "learning_rate": 0.1,
+        "momentum": momentum,
+        "ctx": "cpu",
+    }
+    settings |= {"l2": 0.02, "bias_l2": 0.5, "schedule": "exponential"}
+    learner = NetworkModel("biased", TrainConfig(**settings)).learner(Catalogue.of(table), None)
+    weights = {name: array.asnumpy().astype(float) for name, array in learner.parameters.items()}
+    moments = {name: np.zeros_like(value) for name, value in weights.items()}
+    mean, unit = table.rating.mean(dtype=float), table.rating.std(dtype=float) / 1.125
+    batches = DataIter(table, 64, seed=learner.config.seed)
+    for epoch in (0, 1):
+        batches.epoch = epoch
+        for rows in batches.order().reshape(-1, 64):
+            index = {"user": table.user[rows], "item": table.item[rows]}
+            part = {name: value[index[name[:4]]] for name, value in weights.items()}
+            p, q = part["user_factors_weight"], part["item_factors_weight"]
+            biases = part["user_bias_weight"][:, 0] + part["item_bias_weight"][:, 0]
+            error = ((p * q).sum(1) + biases - (table.rating[rows] - mean) / unit)[:, None]
+            slopes = {"user_factors_weight": q, "item_factors_weight": p}
+            for name, value in weights.items():
+                own = part[name] * (0.02 if "factors" in name else 0.01)
+                gradient = np.zeros_like(value)
+                np.add.at(gradient, index[name[:4]], (error * slopes.get(name, 1.0) + own) / 64)
+                gradient += 0.02 * 80 / len(table) * value
+                moments[name] = momentum * moments[name] - 0.1 * 0.9**epoch * gradient
+            for name in weights:
+                weights[name] += moments[name]
+    model = NetworkModel("biased", TrainConfig(**settings)).fit(table)
+    for name, value in weights.items():
+        assert model.parameters[name].asnumpy() == pytest.approx(value, abs=2e-5)
+    user, item = table.user[:50], table.item[:50]
+    biases = weights["user_bias_weight"][user, 0] + weights["item_bias_weight"][item, 0]
+    product = (weights["user_factors_weight"][user] * weights["item_factors_weight"][item]).sum(1)
+    assert model.predict_index(user, item) == pytest.approx(mean + unit * (biases + product), abs=1e-3 * unit)
 
 
 def validate_to(monkeypatch, *errors):
@@ -313,14 +357,21 @@ TUTORIAL = [1.4336, 1.2023, 1.1165, 1.0731, 1.0510, 1.0360, 1.0252, 1.0172]
 @pytest.mark.slow
 def test_the_tutorial_s_curve(u1):
     curve = []  # the tutorial does not clip
-    fit("plain", u1[0], ctx="cpu", seed=1, callbacks=[lambda _, model: curve.append(model.rmse(u1[1], clip=False))])
+    fit(
+        "plain",
+        u1[0],
+        preset="tutorial",
+        ctx="cpu",
+        seed=1,
+        callbacks=[lambda _, model: curve.append(model.rmse(u1[1], clip=False))],
+    )
     assert len(curve) == 10 and 3.5 < curve[0] < 3.9
     assert curve[2:] == pytest.approx(TUTORIAL, rel=0.03)
 
 
 @pytest.mark.slow
 def test_the_mlp_s_figure(u1):
-    model = fit("one_layer_mlp", *u1, ctx="cpu", seed=1, n_epochs=3)
+    model = fit("one_layer_mlp", *u1, preset="tutorial", ctx="cpu", seed=1, n_epochs=3)
     assert 0.94 < model.history[-1].valid_rmse < 1.02
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from nnmf.datasets import Tables
 from nnmf.metrics import rmse
 from nnmf.models import Model
+from nnmf.tables import Ratings
 
 #: last test RMSE on u1 in the tutorial's own log
 _TUTORIAL_DATASET = "ml-100k/u1"
@@ -55,12 +57,18 @@ def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], e
         "train_rmse": kept.train_rmse,
         "valid_rmse": kept.valid_rmse,
         "test_rmse": model.rmse(tables.test),
+        "test_within_90": _within(model, tables.test),
         "test_rmse_of_the_mean": rmse(tables.test.rating, mean),
         "test_metrics": model.evaluate(tables.test, metrics) if metrics else {},
         "best_possible_rmse": tables.best_rmse,
         "samples_per_second": round(median(result.samples_per_second for result in model.history)),
         "seconds": round(sum(result.seconds for result in model.history), 3),
     }
+
+
+def _within(model: Model, test: Ratings) -> float | None:
+    """The share of the test ratings within the intervals that are to hold 90 % of them; None where a model has no intervals."""
+    return None if math.isnan(model.scorer.spread) else model.evaluate(test, ["within@90"])["within@90"]
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:
@@ -97,6 +105,8 @@ def _columns(first: dict[str, Any]) -> dict[str, Callable[[dict[str, Any]], str]
     if first["valid_rmse"] is not None:
         columns["valid RMSE (epoch)"] = lambda summary: f"{summary['valid_rmse']:.4f} ({summary['best_epoch']})"
     columns["test RMSE"] = lambda summary: f"{summary['test_rmse']:.4f}"
+    if first["test_within_90"] is not None:
+        columns["in 90 % interval"] = lambda summary: f"{summary['test_within_90']:.1%}"
     for name, value in first["test_metrics"].items():
         form, heading = (",d", name.replace("_", " ")) if isinstance(value, int) else (".4f", f"test {name}")
         columns[heading] = lambda summary, name=name, form=form: format(summary["test_metrics"][name], form)  # type: ignore[misc]

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("nnmf")
 
-_DEFAULT_NETWORK = "one_layer_mlp"
+_DEFAULT_NETWORK = "biased_mlp"
 # RMSE is not what models that learn to rank are good at.
 _RANKING_METRICS = ("ndcg@10", "recall@10", "coverage@10")
 # What may differ between a run and its resumption: how long, on what, and where its table lies now.
 _OF_TRAINING = ("n_epochs", "patience", "ctx", "n_threads")
-_OF_DATA = ("dataset", "data_dir", "train_file", "test_file")
+_OF_DATA = ("dataset", "data_dir", "train_file", "test_file", "user_features", "item_features")
 _RESUMABLE = (*_OF_TRAINING, *_OF_DATA)
 _RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
 
@@ -47,7 +47,8 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--network",
-        help="plain, one_layer_mlp, dropout_mlp, module:function for your own, or all for the three side by side "
+        help="biased_mlp, biased, plain, one_layer_mlp, dropout_mlp, module:function for your own, or all for the tutorial's "
+        "three side by side, under --preset tutorial unless another is given "
         f"(default: {_DEFAULT_NETWORK})",
     )
     parser.add_argument(
@@ -63,7 +64,7 @@ def _parser() -> Parser:
         "--metrics",
         metavar="NAME,...",
         help="further metrics of the test ratings: mae, rmse_per_user, and precision, recall, hit_rate, ndcg, mrr, map, "
-        f"coverage @ any k (default: none; with --negatives {','.join(_RANKING_METRICS)})",
+        f"coverage @ any k, and within@90 (of the 90 %% intervals, how many hold the rating) (default: none; with --negatives {','.join(_RANKING_METRICS)})",
     )
     output.add_argument("--output", metavar="DIR", help="folder of the run (default: runs/MODEL-DATE-TIME)")
     output.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
@@ -104,11 +105,15 @@ def _train(arguments: Any) -> None:
     if arguments.overwrite and arguments.output is None:
         raise ConfigError("overwrite: replaces the run in the folder that --output names; give both, or leave it out.")
     names = _names(arguments)
+    if len(names) > 1 and config.preset is None:
+        config = dataclasses.replace(config, preset="tutorial")
     # Every setting is checked before a table is read, and every folder before the first model is trained.
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
     if arguments.output is not None:
         _check_folder(Path(arguments.output), names, arguments.overwrite)
-    tables = load_tables(data_config)
+    uses_features = any(model.uses_features for model in models)
+    _check_features(data_config, uses_features, names)
+    tables = load_tables(data_config, features=uses_features)
     if tables.statistics:
         logger.info("%s", tables.statistics)
     logger.info("%s", describe(tables))
@@ -121,6 +126,12 @@ def _train(arguments: Any) -> None:
             summaries.append(_run(name, model, model.fit, run, tables, metrics, progress))
     print(table(summaries))
     print(f"Saved in {root}")
+
+
+def _check_features(data_config: DataConfig, uses_features: bool, names: list[str]) -> None:
+    for setting in ("user_features", "item_features"):
+        if not uses_features and getattr(data_config, setting) is not None:
+            raise ConfigError(f"{setting}: {names[0]} learns from ratings alone; leave it out.")
 
 
 def _check_folder(root: Path, names: list[str], overwrite: bool) -> None:
@@ -165,11 +176,11 @@ def _names(arguments: Any) -> list[str]:
         return [kind]
     name = arguments.network or _DEFAULT_NETWORK
     if ":" not in name:
-        from nnmf.networks import NETWORKS
+        from nnmf.networks import NETWORKS, TUTORIAL
 
         name = known_name(name, ("all", *FACTORIZATIONS, *NETWORKS))
     if name == "all":
-        return list(NETWORKS)
+        return list(TUTORIAL)
     if name in FACTORIZATIONS:
         raise ConfigError(f"network: {name} is no network; ask for it with --model {name}.")
     return [name]
@@ -227,7 +238,8 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
                 model.config.schedule,
                 model.config.n_epochs,
             )
-        tables = load_tables(data_config)
+        _check_features(data_config, model.uses_features, [run.settings["model"]])
+        tables = load_tables(data_config, features=model.uses_features)
         run.settings["data"] = tables.config.to_dict()
         logger.info("%s", describe(tables))
         logger.info("Going on after epoch %d.", len(model.history))

@@ -67,6 +67,8 @@ class Dataset:
         69,878 have ratings. For ml-latest-small: as of September 2018.
     item_file, item_format, item_encoding : str
         Formats: ``u.item``, ``dat`` (``id::title::genre|genre``), ``csv`` (quoted, with a header).
+    user_file, user_columns : str or None, tuple of str
+        What is known of the users, a line each, and the names of its columns; None where nothing is.
     licence, citation : str
         One line each.
     first_line : str
@@ -90,6 +92,8 @@ class Dataset:
     item_format: str
     first_line: str
     item_encoding: str = "utf-8"
+    user_file: str | None = None
+    user_columns: tuple[str, ...] = ()
     rating_scale: tuple[float, float] = (0.5, 5.0)
     sha256: str | None = None
     md5: str | None = None
@@ -188,11 +192,13 @@ _ALL = (
         "u.item",
         (943, 1682, 100_000),
         1_979_173,
-        also=("README", "u.genre", *(file for pair in _FOLDS.values() for file in pair)),
+        also=("README", "u.genre", "u.user", *(file for pair in _FOLDS.values() for file in pair)),
         sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
         md5="0e33842e24a9c977be4e0107933c0723",
         rating_scale=(1.0, 5.0),
         item_encoding="latin-1",
+        user_file="u.user",
+        user_columns=("id", "age", "gender", "occupation", "zip"),
         first_line="196\t242\t3\t881250949",
         folds=_FOLDS,
         fold_sizes=_FOLD_SIZES,
@@ -202,11 +208,13 @@ _ALL = (
         "dat",
         (6040, 3883, 1_000_209),
         24_594_131,
-        also=("README",),
+        also=("README", "users.dat"),
         sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
         md5="c4d9eecfca2ab87c1945afe126590906",
         rating_scale=(1.0, 5.0),
         item_encoding="latin-1",
+        user_file="users.dat",
+        user_columns=("id", "gender", "age", "occupation", "zip"),
         first_line="1::1193::5::978300760",
     ),
     _movielens(

@@ -13,8 +13,9 @@ from . import _registry as registry
 
 DEFAULT_DATASET, DEFAULT_FOLD = "ml-100k", "u1"
 #: settings that say where files are, which may change between a run and its resumption
-MOVABLE = ("dataset", "data_dir", "train_file", "test_file")
-_PLACES = ("dataset", "train_file", "test_file", "sql", "fold", "data_dir")
+MOVABLE = ("dataset", "data_dir", "train_file", "test_file", "user_features", "item_features")
+_FEATURES = ("user_features", "item_features")
+_PLACES = ("dataset", "train_file", "test_file", "sql", "fold", "data_dir", *_FEATURES)
 _PARTING = ("train_file", "test_file", "fold", "split", "split_by", "split_seed", "valid_fraction")
 _WITHOUT_DELIMITER = {".parquet", ".pq", ".json", ".jsonl", ".ndjson"}
 
@@ -75,6 +76,10 @@ def source_of(config: DataConfig, *, whole: bool = False) -> Source:
         raise ConfigError(f"{given[1]}: names ratings, and so does {given[0]}; give one of them.")
     if config.test_file is not None and config.train_file is None:
         raise ConfigError("test_file: comes with train_file, the ratings to train on; give both.")
+    for setting in _FEATURES:
+        path = getattr(config, setting)
+        if path is not None and not _exists(path):
+            raise ConfigError(f"{setting}: got {path!r}; there is no such file.")
     source = _named(config, whole)
     _refuse(config, _WITHOUT_EFFECT[source.kind], source.name)
     _check_delimiter(config)
@@ -103,7 +108,7 @@ def moved(config: DataConfig, places: Mapping[str, str]) -> DataConfig:
     if folder := places.get("data_dir"):
         if files:
             del changes["data_dir"]
-            for name in files:
+            for name in [*files, *(name for name in _FEATURES if getattr(config, name))]:
                 changes.setdefault(name, str(Path(folder) / Path(getattr(config, name)).name))
     elif "dataset" in places and _is_path(places["dataset"]):
         changes["data_dir"] = None  # where a published set was, which is read as a file now

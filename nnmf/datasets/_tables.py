@@ -14,8 +14,9 @@ from nnmf.tables import Ratings, Statistics, statistics
 
 from . import _fetching as fetching
 from . import _registry as registry
+from ._features import features_of
 from ._registry import Dataset
-from ._sources import DEFAULT_DATASET, Source, source_of
+from ._sources import DEFAULT_DATASET, MOVABLE, Source, source_of
 
 logger = logging.getLogger("nnmf")
 
@@ -77,10 +78,11 @@ def load_table(config: DataConfig) -> tuple[Ratings, float | None]:
     if source.kind == "published" and config.dataset is None:
         config = _reachable(config, source)
         source = source_of(config, whole=True)
-    return _whole(config, source)
+    ratings, best_rmse = _whole(config, source)
+    return ratings.with_features(*features_of(config, source, published=False)), best_rmse
 
 
-def load_tables(config: DataConfig) -> Tables:
+def load_tables(config: DataConfig, *, features: bool = False) -> Tables:
     """The train, validation and test tables of a config.
 
     Without ``fold`` and ``split``, ml-100k is taken at its fold u1 and any other table at a split of 0.8.
@@ -88,6 +90,9 @@ def load_tables(config: DataConfig) -> Tables:
     Parameters
     ----------
     config : DataConfig
+    features : bool, default=False
+        Whether the tables carry what a known dataset tells of its users and items (age, gender, occupation and the first
+        character of the zip code; year and genres); files of features that the config names they carry in any case.
 
     Returns
     -------
@@ -122,6 +127,12 @@ def load_tables(config: DataConfig) -> Tables:
     if config.valid_fraction:
         train, valid = _split(train, 1 - config.valid_fraction, config)
         test = test.mapped(train)
+    users, items = features_of(config, source, published=features)
+    if users or items:
+        train = train.with_features(users, items)
+        # The same objects, and ids of which nothing is known are not logged again.
+        test = replace(test, user_features=users, item_features=items)
+        valid = valid and replace(valid, user_features=users, item_features=items)
     return Tables(_anywhere(config, source), label, found, train, valid, test, best_rmse)
 
 
@@ -193,7 +204,7 @@ def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings
 
 def _anywhere(config: DataConfig, source: Source) -> DataConfig:
     """The config with whole paths, so that a run can be resumed from any folder."""
-    names = ["data_dir", "train_file", "test_file", *(["dataset"] if source.kind == "file" else [])]
+    names = [*(name for name in MOVABLE if name != "dataset"), *(["dataset"] if source.kind == "file" else [])]
     paths = {name: str(Path(path).resolve()) for name in names if (path := getattr(config, name)) is not None}
     return DataConfig.from_dict({**config.to_dict(), **paths})
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ._bayes import Bayes
 from ._model import Factorization
 from ._svd import SVD, FunkSVD, SVDpp
 
-__all__ = ["SVD", "Factorization", "FunkSVD", "SVDpp"]
+__all__ = ["SVD", "Bayes", "Factorization", "FunkSVD", "SVDpp"]

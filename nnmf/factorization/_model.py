@@ -7,7 +7,6 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
-from nnmf._compiled import usable_cores
 from nnmf.config import TrainConfig
 from nnmf.errors import DataError
 from nnmf.models import Catalogue, Model
@@ -15,6 +14,7 @@ from nnmf.storage import ModelState
 from nnmf.training import Snapshot
 
 from ._learner import FunkLearner
+from ._presets import settled
 from ._scorer import FactorScorer
 
 _Self = TypeVar("_Self", bound="Factorization")
@@ -30,10 +30,8 @@ class Factorization(Model):
     derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        defaults = {**self.defaults, "n_threads": usable_cores()}
-        values = {**(config.to_dict() if config else {}), **settings}
-        given = TrainConfig.from_dict(values, TrainConfig.names_for(defaults))
-        super().__init__(given.with_defaults(self.kind, defaults))
+        presets = {"fast": self.defaults, "accurate": self.defaults}
+        super().__init__(settled(config, settings, self.kind, presets))
 
     @property
     def n_factors(self) -> int:

@@ -56,6 +56,22 @@ class Workers:
         for other in others:
             other.result()
 
+    def each(self, work: Callable[[int], None], n: int) -> None:
+        """Call ``work(0)`` to ``work(n - 1)``, side by side where there are threads, and return when all have ended."""
+        numbers = iter(range(n))
+
+        def some() -> None:
+            for number in numbers:
+                work(number)
+
+        others = [self._pool.submit(some) for _ in range(min(self.n_threads, n) - 1)] if self._pool else []
+        try:
+            some()
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+
 
 class Schedule(ABC):
     """Ratings laid out in blocks, and the rounds of an epoch over them.

@@ -74,7 +74,7 @@ class FactorScorer(Scorer):
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         prediction = np.empty(len(user), np.float32)
         tables = *self._factors.values(), *self._biases.values()
-        _kernels.predict(_read_only(user), _read_only(item), *tables, self.mean, prediction)
+        _kernels.predict(read_only(user), read_only(item), *tables, self.mean, prediction)
         return prediction
 
     def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray:
@@ -111,7 +111,7 @@ def copied(table: np.ndarray, n_rows: int) -> np.ndarray:
     return copy
 
 
-def _read_only(index: np.ndarray) -> np.ndarray:
+def read_only(index: np.ndarray) -> np.ndarray:
     """The array as tables hand theirs over: Numba would compile a loop anew for one that may be written."""
     view = np.ascontiguousarray(index).view()
     view.flags.writeable = False

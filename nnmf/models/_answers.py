@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 from nnmf.metrics import rmse
 from nnmf.ranking import ItemIndex, top_n_of_scores
 from nnmf.tables import UNKNOWN, Ratings
@@ -47,31 +49,83 @@ class Answers:
         return np.where(self.catalogue.trained(side), found, np.float32(self.catalogue.base)).astype(np.float32)
 
     # -- pairs -------------------------------------------------------------------------------------------------------
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
         """Unclipped predictions, float32 (n,), for indices, -1 where unknown: int32 (n,) each.
+
+        Timestamps, int64 (n,), count where the scorer takes them.
 
         Raises
         ------
         DataError
             Columns of unequal length, another type, or an index beyond the tables.
         """
+        user, item, known = self._checked(user, item)
+        if known.all():
+            return self._ask(self.scorer.predict, user, item, timestamp, known)
+        one_side = np.where(item != UNKNOWN, self.item_alone[item], np.float32(self.catalogue.base))
+        prediction = np.where(user != UNKNOWN, self.user_alone[user], one_side).astype(np.float32)
+        if known.any():
+            prediction[known] = self._ask(self.scorer.predict, user, item, timestamp, known)
+        return prediction
+
+    def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
+        """Standard deviations of the ratings about `predict`'s answers, float32 (n,); where unknown that of all ratings.
+
+        Raises
+        ------
+        ConfigError
+            The model cannot tell.
+        DataError
+            As `predict`.
+        """
+        user, item, known = self._checked(user, item)
+        deviation = np.full(len(user), self.scorer.spread, np.float32)
+        found = self._ask(self.scorer.deviation, user, item, timestamp, known)
+        if found is None:
+            raise ConfigError("the model knows no deviations of its predictions; take one that draws, such as 'bayes'.")
+        deviation[known] = found
+        return deviation
+
+    def interval(
+        self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None, *, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Intervals that hold a rating with probability ``level``, within the scale: float32 (n,) each; errors as `deviation`."""
+        if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+            raise ConfigError(f"level: got {level!r}; give a probability between 0 and 1, such as 0.9.")
+        prediction, deviation = self.predict(user, item, timestamp), self.deviation(user, item, timestamp)
+        user, item, known = self._checked(user, item)
+        reach = NormalDist().inv_cdf((1 + float(level)) / 2) * deviation
+        bounds = prediction - reach, prediction + reach
+        found = self._ask(partial(self.scorer.interval, level=float(level)), user, item, timestamp, known)
+        for bound, of_known in zip(bounds, found, strict=True):
+            bound[known] = of_known
+            np.clip(bound, *self.catalogue.scale, out=bound)
+        return bounds
+
+    def _checked(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Columns of indices, -1 where unknown, and where both are known."""
         catalogue = self.catalogue
         user = catalogue.known("user", as_index(user, "user", len(catalogue.users)))
         item = catalogue.known("item", as_index(item, "item", len(catalogue.items)))
         if len(user) != len(item):
             raise DataError(f"{len(user)} users and {len(item)} items do not make pairs; give as many of each.")
-        known = (user != UNKNOWN) & (item != UNKNOWN)
-        if known.all():
-            return self.scorer.predict(user, item) if len(user) else np.empty(0, np.float32)
-        one_side = np.where(item != UNKNOWN, self.item_alone[item], np.float32(catalogue.base))
-        prediction = np.where(user != UNKNOWN, self.user_alone[user], one_side).astype(np.float32)
-        if known.any():
-            prediction[known] = self.scorer.predict(user[known], item[known])
-        return prediction
+        return user, item, (user != UNKNOWN) & (item != UNKNOWN)
+
+    def _ask(
+        self,
+        question: Callable[..., Any],
+        user: np.ndarray,
+        item: np.ndarray,
+        timestamp: np.ndarray | None,
+        known: np.ndarray,
+    ) -> Any:
+        """What the scorer answers to the pairs that are known."""
+        columns = [user, item] + ([timestamp] if self.scorer.dated else [])
+        return question(*(None if column is None else column[known] for column in columns))
 
     def rmse(self, ratings: Ratings, clip: bool = True) -> float:
         """RMSE over all ratings of a table under this catalogue's ids; see `Model.rmse`."""
-        prediction = self.predict(ratings.user, ratings.item)
+        prediction = self.predict(ratings.user, ratings.item, ratings.timestamp)
         return rmse(ratings.rating, np.clip(prediction, *self.catalogue.scale) if clip else prediction)
 
     # -- lists -------------------------------------------------------------------------------------------------------
@@ -82,17 +136,18 @@ class Answers:
         exclude_seen: bool = True,
         allowed: np.ndarray | None = None,
         excluded: np.ndarray | None = None,
+        risk: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Items and scores, int32 and float32 (n_users_asked, n), for users by index, -1 where unknown.
 
-        Where a list has no more items, -1 and NaN stand.
+        Where a list has no more items, -1 and NaN stand. ``risk``: deviations that are added to the scores.
         """
         user = self.catalogue.known("user", as_index(user, "user", len(self.catalogue.users)))
         barred: dict[str, Any] = {"allowed": allowed, "excluded": excluded}
         item, score = np.full((len(user), n), UNKNOWN, np.int32), np.full((len(user), n), np.nan, np.float32)
         known, unknown = np.flatnonzero(user != UNKNOWN), np.flatnonzero(user == UNKNOWN)
         seen = self.catalogue.seen
-        if len(known) and self._index is not None:
+        if len(known) and not risk and self._index is not None:
             # Some users at a time: what is copied for them, towers and items seen, stays small beside the model.
             for rows in np.array_split(known, -(-len(known) // _BLOCK_USERS)):
                 mine = seen.of_users(user[rows]) if exclude_seen else None
@@ -101,7 +156,7 @@ class Answers:
             n_blocks = max(1, -(-len(known) * len(self.catalogue.items) // _BLOCK_PAIRS))
             for rows in np.array_split(known, n_blocks):
                 mine = seen.of_users(user[rows]) if exclude_seen else None
-                scores = self._all_scores(user[rows])
+                scores = self._all_scores(user[rows], risk)
                 item[rows], score[rows] = top_n_of_scores(scores, n, seen=mine, item_order=self._item_order, **barred)
         if len(unknown):
             # All who are unknown get the one list.
@@ -138,11 +193,14 @@ class Answers:
             return tower
         return np.column_stack([tower, self.user_alone[rows]])
 
-    def _all_scores(self, user: np.ndarray) -> np.ndarray:
+    def _all_scores(self, user: np.ndarray, risk: float) -> np.ndarray:
         """Scores of every item for some users: float32 (n, n_items)."""
         n_items = len(self.catalogue.items)
-        every = np.tile(np.arange(n_items, dtype=np.int32), len(user))
-        return self.predict(np.repeat(user, n_items), every).reshape(len(user), n_items)
+        pairs = np.repeat(user, n_items), np.tile(np.arange(n_items, dtype=np.int32), len(user))
+        scores = self.predict(*pairs)
+        if risk:
+            scores += np.float32(risk) * self.deviation(*pairs)
+        return scores.reshape(len(user), n_items)
 
     # -- neighbours --------------------------------------------------------------------------------------------------
     def neighbours(self, side: str, row: int, n: int) -> tuple[np.ndarray, np.ndarray]:

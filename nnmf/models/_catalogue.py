@@ -12,7 +12,7 @@ from nnmf.tables import UNKNOWN, IdMap, Ratings
 
 # Ratings of the overall mean that each user's and item's mean is damped by, so that a few ratings do not outrank many.
 # Between the users of ML-100K the means spread by a variance of about .2, within them ratings by 1.
-_DAMPING = 5.0
+DAMPING = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ class Catalogue:
 
     def _damped(self, total: np.ndarray, count: np.ndarray) -> np.ndarray:
         """``(total + damping * base) / (count + damping)``."""
-        means: np.ndarray = ((total + _DAMPING * self.base) / (count + _DAMPING)).astype(np.float32)
+        means: np.ndarray = ((total + DAMPING * self.base) / (count + DAMPING)).astype(np.float32)
         return means
 
 

@@ -38,7 +38,8 @@ def evaluate(
     metrics : iterable of str
         "rmse", "mae", "rmse_per_user" (mean over the users of each one's RMSE), and, at any k, "precision@k", "recall@k",
         "hit_rate@k", "ndcg@k", "mrr@k", "map@k", "coverage@k" of the lists of all items not seen in training
-        (`nnmf.ranking.ranking_metrics` has the formulas). Users and items that training does not know count as missed;
+        (`nnmf.ranking.ranking_metrics` has the formulas), and "within@p", for models that know deviations: the share of the
+        ratings that the intervals of p % hold, which is to be p / 100. Users and items that training does not know count as missed;
         with any of these the answer says how many were judged: "judged_users", "judged_ratings".
     clip : bool, default=True
         Keep predictions within the rating scale.
@@ -52,19 +53,23 @@ def evaluate(
     """
     try:
         wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-        cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS}
+        levels = {name: level for name in wanted if (level := _level(name))}
+        cuts = {name: _cut(name) for name in wanted if name not in _RATING_METRICS and name not in levels}
     except TypeError:
         raise ConfigError(f"metrics: got {metrics!r}; give names, such as ['rmse', 'ndcg@10'].") from None
     catalogue = answers.catalogue
     test = under(catalogue, test)
     found: dict[str, float] = {}
     if set(wanted) & set(_RATING_METRICS):
-        prediction = answers.predict(test.user, test.item)
+        prediction = answers.predict(test.user, test.item, test.timestamp)
         if clip:
             prediction = np.clip(prediction, *catalogue.scale)
         found["rmse"] = rmse(test.rating, prediction)
         found["mae"] = mae(test.rating, prediction)
         found["rmse_per_user"] = rmse_per_user(test.user, test.rating, prediction)
+    for name, level in levels.items():
+        low, high = answers.interval(test.user, test.item, test.timestamp, level=level)
+        found[name] = float(np.mean((low <= test.rating) & (test.rating <= high)))
     if cuts:
         found |= _ranking(answers, test, relevant_from, set(cuts.values()))
         wanted += ["judged_users", "judged_ratings"]
@@ -103,14 +108,22 @@ def check_metrics(metrics: Iterable[str]) -> list[str]:
     """The names of metrics, or a ConfigError for one that there is not."""
     names = list(metrics)
     for name in names:
-        if name not in _RATING_METRICS:
+        if name not in _RATING_METRICS and not _level(name):
             _cut(name)
     return names
+
+
+def _level(name: str) -> float:
+    """The probability of ``within@p``, or 0."""
+    match = re.fullmatch(r"within@([1-9]\d?)", name)
+    return int(match[1]) / 100 if match else 0.0
 
 
 def _cut(name: str) -> int:
     """The k of ``metric@k``."""
     match = re.fullmatch(r"(\w+)@([1-9]\d{0,9})", name)
     if match is None or match[1] not in _RANKING_METRICS:
-        raise ConfigError(one_of(name, [*_RATING_METRICS, *(f"{metric}@k" for metric in _RANKING_METRICS)], "metric"))
+        raise ConfigError(
+            one_of(name, [*_RATING_METRICS, "within@90", *(f"{metric}@k" for metric in _RANKING_METRICS)], "metric")
+        )
     return int(match[2])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nnmf.errors import ConfigError, DataError, one_of
-from nnmf.tables import UNKNOWN, Ratings
+from nnmf.tables import UNKNOWN, Ratings, as_seconds
 
 from ._answers import Answers
 from ._catalogue import Catalogue
@@ -40,10 +41,14 @@ def index_of(catalogue: Catalogue, side: str, ids: npt.ArrayLike, unknown: str) 
 
 
 def pairs_of(
-    catalogue: Catalogue, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, unknown: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Users and items, int32 (n,) each, of pairs of ids; see `Model.predict`."""
-    sides = [index_of(catalogue, side, ids, unknown) for side, ids in (("user", user_ids), ("item", item_ids))]
+    answers: Answers,
+    user_ids: npt.ArrayLike,
+    item_ids: npt.ArrayLike,
+    unknown: str,
+    timestamps: npt.ArrayLike | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Users and items, int32 (n,) each, of pairs of ids, and their timestamps, int64 (n,) or None; see `Model.predict`."""
+    sides = [index_of(answers.catalogue, side, ids, unknown) for side, ids in (("user", user_ids), ("item", item_ids))]
     try:
         user, item = np.broadcast_arrays(*sides)
     except ValueError:
@@ -52,7 +57,26 @@ def pairs_of(
         ) from None
     if len(user) >= _MANY:
         _warn_of_strangers(f"{len(user):,} pairs", user, item)
-    return user, item
+    return user, item, None if timestamps is None else _timestamps(answers, timestamps, len(user))
+
+
+def _timestamps(answers: Answers, timestamps: npt.ArrayLike, n: int) -> np.ndarray:
+    """Timestamps of pairs as whole seconds, int64 (n,)."""
+    if not answers.scorer.dated:
+        raise ConfigError(
+            "timestamps: this model uses no dates; leave them out, or train 'bayes' with the feature 'day'."
+        )
+    seconds = as_seconds(timestamps, "timestamps")
+    if seconds.shape not in ((n,), (1,)):
+        raise DataError(f"timestamps: {len(seconds)} of them do not go with {n} pairs; give as many, or one for all.")
+    return np.broadcast_to(seconds, (n,))
+
+
+def risk_of(risk: Any) -> float:
+    """The number of deviations to rank by, or a ConfigError."""
+    if isinstance(risk, bool) or not isinstance(risk, (int, float, np.number)) or not math.isfinite(risk):
+        raise ConfigError(f"risk: got {risk!r}; give a number, below 0 to rank what is sure first.")
+    return float(risk)
 
 
 def _warn_of_strangers(what: str, user: np.ndarray, item: np.ndarray) -> None:

@@ -72,6 +72,11 @@ class Kind(ABC):
             Arrays that are missing, or of another shape or type.
         """
 
+    @property
+    def uses_features(self) -> bool:
+        """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
+        return False
+
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""
         return {}

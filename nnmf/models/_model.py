@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +12,15 @@ import numpy.typing as npt
 from nnmf import storage
 from nnmf.storage import ModelState
 from nnmf.tables import Ratings
-from nnmf.training import Callback, Progress
 
-from . import _evaluation, _export, _ids, _state, _training
-from ._kind import Kind
+from . import _evaluation, _export, _ids, _state
+from ._trainable import Trainable
 
 if TYPE_CHECKING:
     import pandas
 
-_Self = TypeVar("_Self", bound="Model")
 
-
-class Model(Kind):
+class Model(Trainable):
     """A model of ratings by user and item vectors.
 
     A kind of model supplies a `Learner` and a `Scorer`; training, cold start, clipping, lists, evaluation and files are the
@@ -34,130 +31,82 @@ class Model(Kind):
     id map without a training rating is unknown, too.
     """
 
-    # -- training ----------------------------------------------------------------------------------------------------
-    def fit(
-        self: _Self,
-        train: Ratings,
-        valid: Ratings | None = None,
-        *,
-        test: Ratings | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: Progress | bool | None = None,
-    ) -> _Self:
-        """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
-
-        Training that fails or is interrupted leaves the model as it was; one that was not trained before keeps the epochs
-        that were finished.
-
-        Parameters
-        ----------
-        train : Ratings
-            The training ratings, with every user and item known.
-        valid : Ratings, default=None
-            Ratings to choose the epoch by.
-        test : Ratings, default=None
-            Ratings to measure after each epoch, for the history and the log; they choose nothing.
-        callbacks : iterable of callable
-            Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
-        progress : Progress or bool, default=None
-            Told how the running epoch goes. None: a bar in a notebook alone; True: a bar, or log lines; False: nobody.
-
-        Returns
-        -------
-        The model itself.
-
-        Raises
-        ------
-        TrainingError
-            Training diverged; the sentence says which settings to lower.
-        ConfigError, DataError
-            Settings or tables that cannot be trained with.
-        """
-        _training.fit(self, train, valid, _training.Watched(callbacks, progress, test))
-        return self
-
-    def fit_more(
-        self: _Self,
-        ratings: Ratings,
-        valid: Ratings | None = None,
-        *,
-        n_epochs: int | None = None,
-        test: Ratings | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: Progress | bool | None = None,
-    ) -> _Self:
-        """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
-
-        Only the given ratings are trained on, so give the old ones too unless they may fade. Training starts from the
-        parameters that are kept and the optimiser's state that belongs to them; the mean that predictions start from stays
-        that of the first table, the means of users and items take in the new ratings, the schedule of the learning rate
-        starts anew, and the best epoch is one of the new ones. (SVD++ takes a user's items from the given table: leave none
-        of his ratings out.) Training that fails or is interrupted leaves the model as it was.
-
-        Parameters
-        ----------
-        ratings : Ratings
-            The table; its ids may be new.
-        valid, test, callbacks, progress
-            As for `fit`.
-        n_epochs : int, default=None
-            Epochs to train; None: as many as the last time.
-
-        Raises
-        ------
-        ConfigError
-            The model is not trained yet; and what `fit` raises.
-        """
-        self.check_trained()
-        _training.fit_more(self, ratings, valid, n_epochs, _training.Watched(callbacks, progress, test))
-        return self
-
-    def resume(
-        self: _Self,
-        train: Ratings,
-        valid: Ratings | None = None,
-        *,
-        test: Ratings | None = None,
-        callbacks: Iterable[Callback] = (),
-        progress: Progress | bool | None = None,
-    ) -> _Self:
-        """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
-
-        Arguments and errors as `fit`; the tables must be those that training began with.
-        """
-        self.check_trained()
-        _training.resume(self, train, valid, _training.Watched(callbacks, progress, test))
-        return self
-
     # -- answers -----------------------------------------------------------------------------------------------------
     def predict(
-        self, user_ids: npt.ArrayLike, item_ids: npt.ArrayLike, *, clip: bool = True, unknown: str = "mean"
-    ) -> np.ndarray:
+        self,
+        user_ids: npt.ArrayLike,
+        item_ids: npt.ArrayLike,
+        *,
+        timestamps: npt.ArrayLike | None = None,
+        clip: bool = True,
+        unknown: str = "mean",
+        return_std: bool = False,
+    ) -> Any:
         """Predicted ratings of (user, item) pairs, in the file's own ids.
 
         Parameters
         ----------
         user_ids, item_ids : array_like of shape (n,)
             A single id on one side goes with all of the other.
+        timestamps : array_like of shape (n,), default=None
+            When each pair is rated: whole seconds since 1970, or dates; for models that use dates alone. None: unknown.
         clip : bool, default=True
             Keep predictions within the rating scale.
         unknown : {"mean", "error"}, default="mean"
             What answers for ids that training never saw: the cold-start rule (see the class), or an error.
+        return_std : bool, default=False
+            Answer standard deviations, too; for models that know them, such as `Bayes`.
 
         Returns
         -------
-        float32 array of shape (n,).
+        float32 array of shape (n,); with ``return_std`` two of them: predictions, and the standard deviations of the
+        ratings about the unclipped ones: of the pairs of unknown ids that of all ratings.
 
         Raises
         ------
         DataError
             Unequal lengths; with ``unknown="error"`` an unknown id, named.
         ConfigError
-            Another value of ``unknown``, or a model that is not trained.
+            Another value of ``unknown``, a model that is not trained, timestamps or deviations of a model without.
         """
         answers = self.answers
-        prediction = answers.predict(*_ids.pairs_of(answers.catalogue, user_ids, item_ids, unknown))
-        return np.clip(prediction, *answers.catalogue.scale, out=prediction) if clip else prediction
+        pairs = _ids.pairs_of(answers, user_ids, item_ids, unknown, timestamps)
+        prediction = answers.predict(*pairs)
+        if clip:
+            prediction = np.clip(prediction, *answers.catalogue.scale, out=prediction)
+        return (prediction, answers.deviation(*pairs)) if return_std else prediction
+
+    def interval(
+        self,
+        user_ids: npt.ArrayLike,
+        item_ids: npt.ArrayLike,
+        level: float = 0.9,
+        *,
+        timestamps: npt.ArrayLike | None = None,
+        unknown: str = "mean",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Intervals that hold the rating of a pair with a given probability, for models that know, such as `Bayes`.
+
+        Parameters
+        ----------
+        user_ids, item_ids, timestamps, unknown
+            As for `predict`.
+        level : float, default=0.9
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        Lowest and highest ratings, float32 (n,) each, within the rating scale.
+
+        Raises
+        ------
+        ConfigError
+            A level outside of (0, 1), a model without deviations, or one that keeps fewer than two draws.
+        DataError
+            As `predict`.
+        """
+        answers = self.answers
+        return answers.interval(*_ids.pairs_of(answers, user_ids, item_ids, unknown, timestamps), level=level)
 
     def predict_index(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Unclipped predictions, float32 (n,), for columns of indices, whole numbers of shape (n,), -1 where unknown.
@@ -186,6 +135,7 @@ class Model(Kind):
         items: npt.ArrayLike | None = None,
         exclude: npt.ArrayLike | None = None,
         unknown: str = "mean",
+        risk: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The n items with the highest scores for each user, the highest first.
 
@@ -205,6 +155,10 @@ class Model(Kind):
             Ids of items not to list; ids the model does not know are ignored, as among ``items``.
         unknown : {"mean", "error"}, default="mean"
             What answers for users that training never saw: the items' means, or biases; or an error.
+        risk : float, default=0
+            Rank by the prediction plus so many standard deviations: below 0 what is surely liked comes first, above 0 what
+            may be liked much. For models that know deviations, such as `Bayes`; users that training never saw get the list
+            of means.
 
         Returns
         -------
@@ -214,14 +168,16 @@ class Model(Kind):
         Raises
         ------
         ConfigError
-            n below 1, or another value of ``unknown``.
+            n below 1, another value of ``unknown``, or a risk that is no number, or not 0 where deviations are not known.
         DataError
             An unknown user with ``unknown="error"``.
         """
         answers = self.answers
         allowed, excluded = (None if ids is None else _ids.only_known(answers, ids) for ids in (items, exclude))
         user = _ids.index_of(answers.catalogue, "user", user_ids, unknown)
-        item, score = answers.lists(user, _ids.length(n, len(user), self.n_items), exclude_seen, allowed, excluded)
+        item, score = answers.lists(
+            user, _ids.length(n, len(user), self.n_items), exclude_seen, allowed, excluded, _ids.risk_of(risk)
+        )
         ids = answers.catalogue.items.at(item)
         return (ids[0], score[0]) if np.ndim(user_ids) == 0 else (ids, score)
 

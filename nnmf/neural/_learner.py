@@ -17,12 +17,13 @@ from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import label_name, n_rows, output_layer
+from nnmf.networks import head_of, label_name, n_rows, output_layer, with_head
 from nnmf.tables import Ratings
 from nnmf.training import Learner, Snapshot, Tick, root_mean_square
 
 from ._iterator import DataIter
 from ._scorer import NetworkScorer
+from ._steps import initializers, is_tutorial, level, optimizer, other_initializer, rows_a_batch, with_penalties
 
 mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
@@ -57,20 +58,11 @@ def in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
         raise kind(f"{what}: {lines[-1].strip()}") from error
 
 
-class _SGD(mx.optimizer.SGD):
-    """SGD whose momentum outlives a `fit`: FeedForward asks for new state each time, this answers with what it has."""
+class _FirstOutput(RMSE):
+    """The RMSE of a network's prediction, whatever outputs come after it."""
 
-    def __init__(self, kept: dict[str, Any], **settings: Any) -> None:
-        super().__init__(**settings)
-        self.kept = kept
-        # One update a parameter: on a CPU the fused update of several runs on one core, two of them run on two.
-        self.aggregate_num = 1
-
-    def create_state(self, index: int, weight: Any) -> Any:
-        name = self.idx2name[index]
-        if name not in self.kept:
-            self.kept[name] = super().create_state(index, weight)
-        return self.kept[name]
+    def update(self, labels: list[Any], preds: list[Any]) -> None:
+        super().update(labels, preds[:1])
 
 
 class NetworkLearner(Learner):
@@ -118,7 +110,7 @@ class NetworkLearner(Learner):
             own = start.scorer.copy()
             self.symbol, self.parameters, self._momentum = own.symbol, dict(own.parameters), momentum
             return
-        self.symbol = build(*self.sizes.values())
+        self.symbol = with_head(build(*self.sizes.values()), *head_of(start.scorer.symbol))
         self.parameters = self._initial_values(config.seed + start.epoch)
         if self.parameters.keys() != start.scorer.parameters.keys():
             raise ConfigError(
@@ -158,9 +150,10 @@ class NetworkLearner(Learner):
                     f"network: {name} of shape {tuple(shape)} has {math.prod(shape):,} elements, MXNet holds {_MAX_ELEMENTS:,} "
                     "in an array; take narrower vectors (n_factors), or a factorization, which has no such bound."
                 )
-        initializer = mx.init.Uniform(0.01)
         values = {name: mx.nd.zeros(shape) for name, shape in named if name not in inputs}
+        drawn = initializers(self.symbol, self.config)
         for name, value in values.items():
+            initializer = drawn.get(name) or other_initializer(self.config, value.shape)
             try:
                 initializer(mx.init.InitDesc(name, attributes.get(name)), value)
             except ValueError:
@@ -174,7 +167,10 @@ class NetworkLearner(Learner):
         config = self.config
         self._check_range(train)
         batch_size = self._batch_size(train)
-        self.advice = self._advise(train)
+        if is_tutorial(config):
+            self.advice = self._advise(train)
+        elif self._anew:
+            self.symbol = with_head(self.symbol, *level(train, config.negatives or 0))
         self._iter = DataIter(
             train,
             batch_size,
@@ -185,16 +181,10 @@ class NetworkLearner(Learner):
             ctx=self.ctx,
         )
         self.n_streamed = self._iter.n_streamed
-        self._metric = RMSE(self.n_streamed)
-        names = [name for name in self.symbol.list_arguments() if name in self.parameters]
-        self._optimizer = _SGD(
-            self._momentum,
-            momentum=config.momentum,
-            wd=config.l2,
-            rescale_grad=1 / batch_size,
-            param_idx2name=dict(enumerate(names)),
-            sym=self.symbol,
-        )
+        self._metric = _FirstOutput(self.n_streamed)
+        self._trained = with_penalties(self.symbol, config)
+        names = [name for name in self._trained.list_arguments() if name in self.parameters]
+        self._optimizer = optimizer(self.symbol, names, config, self._momentum, self.n_streamed, batch_size)
 
     def _check_range(self, train: Ratings) -> None:
         low, high = float(train.rating.min(initial=0)), float(train.rating.max(initial=1))
@@ -207,13 +197,15 @@ class NetworkLearner(Learner):
 
     def _batch_size(self, train: Ratings) -> int:
         """Rows a batch; says so where they are fewer than the settings', or few against the parameters."""
-        n_rows, batch_size = len(train) * (1 + (self.config.negatives or 0)), self.config.batch_size or 1
+        n_rows, batch_size = len(train) * (1 + (self.config.negatives or 0)), self.config.batch_size
+        n_elements = sum(array.size for array in self.parameters.values())
+        if batch_size is None:
+            return rows_a_batch(n_rows, n_elements)
         if self._whole_batches:
             return batch_size
         if batch_size > n_rows:
             logger.info("Batches of %d: all that %s has of ratings.", n_rows, train.name)
             return n_rows
-        n_elements = sum(array.size for array in self.parameters.values())
         larger = 2 ** int(math.log2(max(1, min(n_elements / _FEW_PARAMETERS, n_rows / _FEWEST_STEPS))))
         if self._anew and n_elements > _MANY_PARAMETERS * batch_size and larger >= 2 * batch_size:
             logger.warning(
@@ -249,7 +241,7 @@ class NetworkLearner(Learner):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*FeedForward has been deprecated", DeprecationWarning)
             forward = mx.model.FeedForward(
-                self.symbol,
+                self._trained,
                 ctx=self.ctx,
                 begin_epoch=number - 1,
                 num_epoch=number,

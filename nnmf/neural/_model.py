@@ -6,9 +6,10 @@ import copy
 import dataclasses
 import json
 import logging
+import math
 import sys
 import warnings
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +24,18 @@ from nnmf.networks import (
     check_graph,
     check_symbol,
     find_network,
+    head_of,
     label_name,
     n_rows,
     name_of,
     network_settings,
+    with_head,
 )
 from nnmf.storage import ModelState
 from nnmf.training import Scorer, Snapshot
 
 from ._learner import NetworkLearner, in_one_sentence
+from ._presets import PRESETS, defaults_of
 from ._scorer import ARGUMENT, AUXILIARY, NetworkScorer
 
 mx: Any = _mxnet.load()
@@ -72,27 +76,16 @@ class NetworkModel(Model):
     """
 
     kind = "network"
-    #: settings of the tutorial's training
-    defaults: ClassVar[dict[str, Any]] = {
-        "n_epochs": 10,
-        "batch_size": 64,
-        "learning_rate": 0.05,
-        "momentum": 0.9,
-        "l2": 1e-4,
-        "schedule": "constant",
-        "last_batch": "pad",
-        "negatives": 0,
-        "ctx": "auto",
-    }
 
     def __init__(self, network: str | Network, config: TrainConfig | None = None, **settings: Any) -> None:
         function = find_network(network)
         network = name_of(network)
         taken, names = network_settings(function), {entry.name for entry in dataclasses.fields(TrainConfig)}
         own = {name: settings.pop(name) for name in list(settings) if name in taken and name not in names}
-        every = dict.fromkeys([*TrainConfig.names_for({**self.defaults, **taken}), *sorted(taken)])
+        every = dict.fromkeys([*TrainConfig.names_for({**taken, **defaults_of("fast", network, None)}), *sorted(taken)])
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, every)
-        filled = given.with_defaults(f"network {network!r}", {**self.defaults, **taken})
+        defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size)}
+        filled = given.with_defaults(f"network {network!r}", defaults)
         chosen = {name: getattr(filled, name, default) for name, default in taken.items()} | own
         self._check_settings(chosen)
         self._setup(network, chosen, filled)
@@ -151,7 +144,8 @@ class NetworkModel(Model):
         self._function = find_network(network)
 
     def details(self) -> dict[str, Any]:
-        return {"network": self.network, "settings": self.settings, "mxnet": mx.__version__}
+        mean, unit = head_of(self.symbol)
+        return {"network": self.network, "settings": self.settings, "mxnet": mx.__version__, "mean": mean, "unit": unit}
 
     def texts(self) -> dict[str, str]:
         return {_SYMBOL: self.symbol.tojson()}
@@ -192,7 +186,10 @@ class NetworkModel(Model):
             raise DataError("details: name no network and its settings.")
         if network in NETWORKS and set(settings) != set(network_settings(NETWORKS[network])):
             raise DataError(f"details: {sorted(settings)} are not the settings of the network {network!r}.")
-        if missing := [name for name in cls.defaults if getattr(config, name) is None]:
+        if config.preset is None:
+            raise DataError("config: lacks preset.")
+        needed = [name for name, value in PRESETS[config.preset].items() if value is not None]
+        if missing := [name for name in needed if getattr(config, name) is None]:
             raise DataError(f"config: lacks {missing[0]}.")
         model = cls.__new__(cls)
         model._function, model._whole_batches = None, False
@@ -208,18 +205,24 @@ class NetworkModel(Model):
         if set(state.texts) != {_SYMBOL}:
             raise DataError(f"files: are {sorted(state.texts)} instead of {_SYMBOL}.")
         name, text = str(state.details["network"]), state.texts[_SYMBOL]
+        head = _head(state.details)
         try:
             check_graph(text)
             if name in NETWORKS:
                 # What this package can build itself, nobody's file need tell it.
                 sizes = len(state.users), len(state.items)
                 symbol = build_network(name, *sizes, **state.details["settings"])
+                symbol = with_head(symbol, *head)
                 if json.loads(symbol.tojson())["nodes"] != json.loads(text)["nodes"]:
                     raise DataError(f"{_SYMBOL}: is not the network {name!r} of {sizes[0]} users and {sizes[1]} items.")
                 return symbol
             with in_one_sentence(DataError, f"{_SYMBOL}: is no network that MXNet can read"):
                 symbol = mx.sym.load_json(text)
             check_symbol(symbol, name)
+            if head_of(symbol) != head:
+                raise DataError(
+                    f"{_SYMBOL}: starts from {head_of(symbol)} instead of the details' mean and unit, {head}."
+                )
         except (ConfigError, UnicodeError) as error:
             raise DataError(f"{_SYMBOL}: {error}") from None
         return symbol
@@ -254,6 +257,15 @@ class NetworkModel(Model):
             first = np.zeros(1, np.int32)
             scorer.predict(first, first)
         return scorer
+
+
+def _head(details: dict[str, Any]) -> tuple[float, float]:
+    """The mean and unit that the details of a state tell."""
+    mean, unit = details.get("mean"), details.get("unit")
+    sound = isinstance(mean, float) and isinstance(unit, float) and math.isfinite(mean) and 0 < unit < math.inf
+    if not sound:
+        raise DataError(f"details: got mean {mean!r} and unit {unit!r}; give finite numbers, the unit above zero.")
+    return float(mean or 0.0), float(unit or 1.0)
 
 
 def _is_importable(function: Any) -> bool:

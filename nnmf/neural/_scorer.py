@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnmf import _mxnet
-from nnmf.networks import prediction_of
+from nnmf.networks import head_of, prediction_of
 from nnmf.onnx import ExportedIds, export_onnx
 from nnmf.training import Scorer
 
@@ -38,8 +39,6 @@ class NetworkScorer(Scorer):
 
     def __init__(self, symbol: Any, parameters: dict[str, Any], sizes: dict[str, int], ctx: Any) -> None:
         self.symbol, self._parameters, self.sizes, self.ctx = symbol, parameters, sizes, ctx
-        self._found_towers: tuple[np.ndarray, np.ndarray] | None = None
-        self._looked = False
 
     def copy(self) -> NetworkScorer:
         """The same with parameters of its own."""
@@ -77,34 +76,52 @@ class NetworkScorer(Scorer):
         return answer
 
     def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray | None:
-        if not self._looked:
-            self._found_towers, self._looked = self._find_towers(), True
-        if self._found_towers is None:
+        found = self._parts
+        if found is None:
             return None
-        table = self._found_towers[0 if side == "user" else 1]
-        return table if rows is None else table[rows]
+        chosen = slice(None) if rows is None else rows
+        tower = found[f"{side}_factors"][chosen]
+        if "user_bias" not in found:
+            return tower
+        bias, one = found[f"{side}_bias"][chosen], np.ones(len(tower), np.float32)
+        extra = [bias + np.float32(found["global_mean"]), one] if side == "user" else [one, bias]
+        return np.column_stack([tower, *extra])
 
-    def _find_towers(self) -> tuple[np.ndarray, np.ndarray] | None:
+    @cached_property
+    def _parts(self) -> dict[str, np.ndarray] | None:
+        """Both towers' outputs and, where predictions have more to them, the mean and the biases, in units of the ratings.
+
+        None where the network has no such nodes, or its predictions are something else.
+        """
         names = self.symbol.get_internals().list_outputs()
         if not {"user_tower_output", "item_tower_output"} <= set(names):
             return None
-        user, item = self._tower("user"), self._tower("item")
-        # A network of one's own may use the names for something else: its predictions must be the products.
+        (mean, unit), biased = head_of(self.symbol), {"user_offset_output", "item_offset_output"} <= set(names)
+        found = {f"{side}_factors": self._node(f"{side}_tower", side) for side in self.sizes}
+        found["user_factors"] = np.float32(unit) * found["user_factors"]
+        for side, n in self.sizes.items():
+            bias = self._node(f"{side}_offset", side).reshape(n, -1)[:, 0] if biased else np.zeros(n, np.float32)
+            found[f"{side}_bias"] = np.float32(unit) * bias
+        # A network of one's own may use the names for something else.
         rng = np.random.default_rng(0)
-        sample = [rng.integers(0, n, 64).astype(np.int32) for n in (self.sizes["user"], self.sizes["item"])]
-        if user.shape[1:] != item.shape[1:]:
+        user, item = (rng.integers(0, n, 64).astype(np.int32) for n in (self.sizes["user"], self.sizes["item"]))
+        p, q = found["user_factors"][user], found["item_factors"][item]
+        if p.shape != q.shape:
             return None
-        products = (user[sample[0]] * item[sample[1]]).sum(1)
-        return (user, item) if np.allclose(products, self.predict(*sample), rtol=1e-3, atol=1e-4) else None
+        expected = mean + (p * q).sum(1) + found["user_bias"][user] + found["item_bias"][item]
+        if not np.allclose(expected, self.predict(user, item), rtol=1e-3, atol=1e-4 * unit):
+            return None
+        if not biased and (mean, unit) == (0.0, 1.0):
+            return {name: table for name, table in found.items() if name.endswith("factors")}
+        return {**found, "global_mean": np.array(mean)}
 
-    def _tower(self, side: str) -> np.ndarray:
-        """Output of a side's tower for every index: float32 array of shape (n, width)."""
-        tower = self.symbol.get_internals()[f"{side}_tower_output"]
-        return self._forward(tower, {side: np.arange(self.sizes[side], dtype=np.int32)})
+    def _node(self, name: str, side: str) -> np.ndarray:
+        """Output of a node that depends on a side alone, for every index: float32 array of shape (n, width)."""
+        node = self.symbol.get_internals()[f"{name}_output"]
+        return self._forward(node, {side: np.arange(self.sizes[side], dtype=np.int32)})
 
     def vectors(self) -> dict[str, np.ndarray]:
-        user, item = self.towers("user"), self.towers("item")
-        return {} if user is None or item is None else {"user_factors": user, "item_factors": item}
+        return dict(self._parts or {})
 
     def arrays(self) -> dict[str, np.ndarray]:
         auxiliary = set(self.symbol.list_auxiliary_states())

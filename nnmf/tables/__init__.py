@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from ._blocks import Block, Codes, Design, codes_of, encode
 from ._cache import CacheFile, Columns, cache_files, clear_cache
-from ._columns import as_ids, is_whole
+from ._columns import as_ids, as_seconds, is_whole
+from ._features import Features
 from ._ids import UNKNOWN, IdMap
 from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
+from ._vocabulary import check_vocabulary, n_columns_of
 
 __all__ = [
     "UNKNOWN",
+    "Block",
     "CacheFile",
+    "Codes",
     "Columns",
+    "Design",
+    "Features",
     "IdMap",
     "PairReader",
     "Ratings",
     "Statistics",
     "as_ids",
+    "as_seconds",
     "cache_files",
+    "check_vocabulary",
     "clear_cache",
+    "codes_of",
+    "encode",
     "gini_index",
     "is_whole",
+    "n_columns_of",
     "read_columns",
     "statistics",
 ]

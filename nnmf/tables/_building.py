@@ -43,12 +43,7 @@ def arrays_of_frame(frame: Any, wanted: list[Hashable]) -> list[Any]:
         if len(matrix.shape) != 2:
             raise DataError(f"from_frame: got a sparse array of shape {matrix.shape}; give one of users by items.")
         return [np.asarray(matrix.row), np.asarray(matrix.col), np.asarray(matrix.data)]
-    if hasattr(frame, "collect") and not hasattr(frame, "__array__"):
-        frame = frame.collect()
-    columns = frame if isinstance(frame, Mapping) else getattr(frame, "columns", None)
-    if columns is None:
-        raise DataError(f"from_frame: got a {type(frame).__name__}, which has no columns; use from_arrays.")
-    names = list(columns)
+    frame, names = opened_frame(frame)
     for name in wanted:
         if name not in names:
             raise DataError(
@@ -56,3 +51,13 @@ def arrays_of_frame(frame: Any, wanted: list[Hashable]) -> list[Any]:
             )
     # A list stays one: an array of its texts would be as wide as the longest. A masked array keeps its mask.
     return [column if isinstance(column := frame[name], list) else np.asanyarray(column) for name in wanted]
+
+
+def opened_frame(frame: Any) -> tuple[Any, list[Hashable]]:
+    """A frame, collected where it is a lazy one, and the names of its columns."""
+    if hasattr(frame, "collect") and not hasattr(frame, "__array__"):
+        frame = frame.collect()
+    columns = frame if isinstance(frame, Mapping) else getattr(frame, "columns", None)
+    if columns is None:
+        raise DataError(f"from_frame: got a {type(frame).__name__}, which has no columns; use from_arrays.")
+    return frame, list(columns)

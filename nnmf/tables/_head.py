@@ -15,7 +15,8 @@ from ._names import column_places
 #: which columns hold what: positions, or names by role
 Columns = Sequence[int] | Mapping[str, str]
 
-_MARKS = ("::", "\t", ",", ";", "|", " ")
+#: what stands between two fields, in the order in which it is looked for
+MARKS = ("::", "\t", ",", ";", "|", " ")
 # Lines of an index column: fewer may be users that happen to be numbered from 0.
 _INDEX_LINES = 10
 
@@ -57,17 +58,17 @@ def find_layout(lines: Sequence[str], delimiter: str | None, header: bool | None
     """
     if delimiter is None and (names := _json_names(lines)) is not None:
         return _with_values(Layout("", 0, _columns_named(names, columns)), None, lines, columns is None, names)
-    columns = by_position(columns, _fields(lines[0], delimiter or first_mark(lines[0])))
+    columns = by_position(columns, fields_of(lines[0], delimiter or first_mark(lines[0])))
     if isinstance(columns, Mapping):
         header = True  # a name is looked for in one
     places = None if columns is None or isinstance(columns, Mapping) else tuple(columns)
-    marks = (delimiter,) if delimiter else _MARKS
+    marks = (delimiter,) if delimiter else MARKS
     votes = _votes(lines[header is not False :], marks, places)
     if header is not False:
         for mark in marks:
-            names = _fields(lines[0], mark)
+            names = fields_of(lines[0], mark)
             # A sentence may hold the names too: where other lines can be read, some have as many fields as a header.
-            alike = header or not votes or any(len(_fields(line, mark)) == len(names) for line in lines[1:])
+            alike = header or not votes or any(len(fields_of(line, mark)) == len(names) for line in lines[1:])
             known = len(names) > 2 and alike and _is_header(names)
             if len(names) > 2 and not known and header is None and _is_foreign_header(names, mark, lines[1:]):
                 found = _default_columns(len(names))
@@ -86,12 +87,12 @@ def find_layout(lines: Sequence[str], delimiter: str | None, header: bool | None
         (mark, n_fields), _ = votes.most_common(1)[0]  # the first of equals
     else:  # nothing can be read: what the first line is told to lack
         mark = delimiter or first_mark(lines[0])
-        n_fields = max(len(_fields(lines[0], mark)), max(places or (2,)) + 1)
+        n_fields = max(len(fields_of(lines[0], mark)), max(places or (2,)) + 1)
     body, guesses = lines[bool(header) :], []
     found = places or _default_columns(n_fields)
     if places is None and _has_index(body, mark, n_fields):
         found, guesses = _default_columns(n_fields - 1, 1), ["column 0, which counts the lines from 0, is an index"]
-    names_there = _fields(lines[0], mark) if header else None
+    names_there = fields_of(lines[0], mark) if header else None
     return _with_values(Layout(mark, n_fields, found), names_there, body, places is None, guesses=guesses)
 
 
@@ -156,13 +157,13 @@ def _votes(lines: Sequence[str], marks: tuple[str, ...], places: tuple[int, ...]
     for line in lines:
         for mark in marks:
             if _can_be_read(line, mark, places):
-                votes[mark, len(_fields(line, mark))] += 1
+                votes[mark, len(fields_of(line, mark))] += 1
                 break
     return votes
 
 
 def _can_be_read(line: str, mark: str, places: tuple[int, ...] | None) -> bool:
-    n_fields = len(_fields(line, mark))
+    n_fields = len(fields_of(line, mark))
     found = places or _default_columns(n_fields)
     for comma in (False, True)[: 1 + (mark != ",")]:
         for at in (found, found[:3]):  # without the timestamp: it may be a date
@@ -170,13 +171,14 @@ def _can_be_read(line: str, mark: str, places: tuple[int, ...] | None) -> bool:
                 user, item, *_ = Layout(mark, n_fields, at, decimal_comma=comma).read(line)
             except LineFault:
                 continue
-            if len(at) < len(found) and find_style([_fields(line, mark)[found[3]].strip()]) is None:
+            if len(at) < len(found) and find_style([fields_of(line, mark)[found[3]].strip()]) is None:
                 continue
             return bool(user and item)
     return False
 
 
-def _fields(text: str, mark: str) -> list[str]:
+def fields_of(text: str, mark: str) -> list[str]:
+    """The fields of a line; none where it cannot be taken apart."""
     try:
         return split_line(text, mark)
     except LineFault:
@@ -185,7 +187,7 @@ def _fields(text: str, mark: str) -> list[str]:
 
 def first_mark(text: str) -> str:
     """The first of the delimiters that are looked for which a line holds."""
-    return next((mark for mark in _MARKS if mark in text), "\t")
+    return next((mark for mark in MARKS if mark in text), "\t")
 
 
 def _default_columns(n_fields: int, first: int = 0) -> tuple[int, ...]:
@@ -202,7 +204,7 @@ def _is_header(names: list[str]) -> bool:
 
 def _is_foreign_header(names: list[str], mark: str, lines: Sequence[str]) -> bool:
     """Whether a first line of unknown names stands above numbers: in every column but at most the last."""
-    rows = [fields for line in lines if len(fields := _fields(line, mark)) == len(names)]
+    rows = [fields for line in lines if len(fields := fields_of(line, mark)) == len(names)]
     if not rows or any(looks_like_number(name) for name in names) or len(set(names)) < len(names):
         return False
     first = int(names[0].strip() == "" and len(names) > 3)
@@ -211,7 +213,7 @@ def _is_foreign_header(names: list[str], mark: str, lines: Sequence[str]) -> boo
 
 def _has_index(lines: Sequence[str], mark: str, n_fields: int) -> bool:
     """Whether the first of four or five columns counts the lines, and the fourth can be a rating."""
-    rows = [_fields(line, mark) for line in lines]
+    rows = [fields_of(line, mark) for line in lines]
     if n_fields not in (4, 5) or len(rows) < _INDEX_LINES or any(len(row) != n_fields for row in rows):
         return False
     counted = [row[0].strip() for row in rows] == list(map(str, range(len(rows))))

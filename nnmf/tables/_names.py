@@ -129,9 +129,19 @@ _KNOWN_NAMES = (
 
 def column_places(names: Sequence[str]) -> list[int | None]:
     """Position of the column of each of `ROLES`, None for those that no known name stands for."""
-    # RecBole's headers carry a type behind a colon.
-    plain = [re.sub(r"[\s_-]", "", _without_accents(name.partition(":")[0]).lower()) for name in names]
+    plain = _plain(names)
     return [next((at for at, name in enumerate(plain) if name in known), None) for known in _KNOWN_NAMES]
+
+
+def id_place(names: Sequence[str]) -> int:
+    """Position of the first column whose name is known for ids of users or items, else of the first."""
+    known = {"id"} | _KNOWN_NAMES[0] | _KNOWN_NAMES[1]
+    return next((at for at, name in enumerate(_plain(names)) if name in known), 0)
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    # RecBole's headers carry a type behind a colon.
+    return [re.sub(r"[\s_-]", "", _without_accents(name.partition(":")[0]).lower()) for name in names]
 
 
 def _without_accents(text: str) -> str:

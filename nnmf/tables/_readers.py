@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import logging
 import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, Any, NoReturn, TypeVar, cast
 
 from nnmf.errors import ConfigError, DataError, one_of
 
@@ -18,7 +19,7 @@ from . import _cache as table_cache
 from ._cache import Columns
 from ._duckdb import connection, literal
 from ._head import Columns as Wanted
-from ._layout import ROLES
+from ._layout import ROLES, shown
 from ._relation import read_relation
 from ._text import LONGEST_LINE, TextTable
 from ._zstd import check_zstd
@@ -30,6 +31,8 @@ MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
 _BLOCK_BYTES = 1 << 20
 # What a delimiter may be written as where a tab is hard to type, as on a command line.
 _ESCAPES = re.compile(r"\\(t|\\|x[0-9a-fA-F]{2})")
+
+_Found = TypeVar("_Found")
 
 
 def read_columns(
@@ -82,12 +85,9 @@ def read_columns(
     path = checked_path(path)
     if on_error not in ("raise", "skip"):
         raise ConfigError(one_of(on_error, ("raise", "skip"), "on_error"))
-    delimiter = None if delimiter is None else _unescape(delimiter)
+    delimiter = None if delimiter is None else unescape(delimiter)
     _check_columns(columns, header)
-    try:
-        if not path.is_file():
-            path.stat()
-            raise DataError(f"{path}: not a file; give the table of ratings itself.")
+    with readable(path):
         wanted = dict(columns) if isinstance(columns, Mapping) else columns
         cached = table_cache.place(path, [delimiter, header, wanted, on_error]) if cache else None
         found = table_cache.read(cached) if cached else None
@@ -95,15 +95,31 @@ def read_columns(
             found = _read(path, delimiter, header, columns, on_error == "skip")
             if cached:
                 table_cache.write(cached, found)
+    if found.n_skipped:
+        logger.warning("%s: skipped %d malformed lines, kept %d ratings.", path, found.n_skipped, len(found.rating))
+    return found
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say in one sentence what is wrong with a file that cannot be read within.
+
+    Raises
+    ------
+    DataError
+        No such file, one that may not be read, one whose compression is damaged.
+    """
+    try:
+        if not path.is_file():
+            path.stat()
+            raise DataError(f"{path}: not a file; give the table itself.")
+        yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path}: the compressed file is damaged ({error}); get it again.") from None
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions."
         ) from None
-    if found.n_skipped:
-        logger.warning("%s: skipped %d malformed lines, kept %d ratings.", path, found.n_skipped, len(found.rating))
-    return found
 
 
 def checked_path(path: Any) -> Path:
@@ -140,7 +156,7 @@ def _check_columns(columns: Wanted | None, header: bool | None) -> None:
         raise ConfigError(f"columns: got {columns!r}; give 3 or 4 distinct positions: user, item, rating[, timestamp].")
 
 
-def _unescape(delimiter: str) -> str:
+def unescape(delimiter: str) -> str:
     plain = _ESCAPES.sub(lambda found: {"t": "\t", "\\": "\\"}.get(found[1]) or chr(int(found[1][1:], 16)), delimiter)
     if plain == "" or any(character in plain for character in '\n\r"\0'):
         raise ConfigError(
@@ -150,36 +166,61 @@ def _unescape(delimiter: str) -> str:
 
 
 def _read(path: Path, delimiter: str | None, header: bool | None, columns: Wanted | None, skip: bool) -> Columns:
+    def of_parquet(con: Any, source: str) -> Columns:
+        if delimiter is not None or header is not None:
+            raise ConfigError("delimiter and header: belong to text; a Parquet file names its columns itself.")
+        return read_relation(con, f"read_parquet({source})", str(path), columns, skip)
+
+    def of_text(con: Any, source: str, compression: str, not_text: frozenset[int]) -> Columns:
+        return TextTable(path, con, source, compression, not_text).read(delimiter, header, columns, skip)
+
+    return read_by_kind(path, of_parquet, of_text)
+
+
+def read_by_kind(
+    path: Path,
+    of_parquet: Callable[[Any, str], _Found],
+    of_text: Callable[[Any, str, str, frozenset[int]], _Found],
+) -> _Found:
+    """What a reader of Parquet, or of text, finds in a file, by the file's kind.
+
+    Parameters
+    ----------
+    path : Path
+    of_parquet : callable
+        Called with a connection of DuckDB and the SQL literal that names the file to it.
+    of_text : callable
+        Called with these, the compression, and the lines (from 0) that are not UTF-8: a file with such lines, or with
+        line ends of several kinds, DuckDB is given as a copy that it can read, where those stand escaped.
+
+    Raises
+    ------
+    DataError
+        A file that is damaged, or that DuckDB cannot read.
+    """
     import duckdb
 
     with path.open("rb") as file:
         start = file.read(4)
     kind = next((kind for magic, kind in MAGIC.items() if start.startswith(magic)), "none")
-    if kind == "parquet" and (delimiter is not None or header is not None):
-        raise ConfigError("delimiter and header: belong to text; a Parquet file names its columns itself.")
     if kind == "gzip":
         _check_gzip(path)
     elif kind == "zstd":
         check_zstd(path)
     try:
         with connection(path) as (con, source):
-            if kind == "parquet":
-                return read_relation(con, f"read_parquet({source})", str(path), columns, skip)
-            return TextTable(path, con, source, kind).read(delimiter, header, columns, skip)
+            return of_parquet(con, source) if kind == "parquet" else of_text(con, source, kind, frozenset())
     except duckdb.Error as error:
         if kind == "parquet" or not _is_odd(error):
             _refuse(path, error)
         if kind == "zstd":
             raise DataError(f"{path}: has mixed line ends or is not UTF-8 text; unpack and mend it.") from None
-    # What DuckDB does not take: line ends of several kinds, or bytes that are no UTF-8. It is given a copy that it does.
     with tempfile.TemporaryDirectory(prefix="nnmf-") as folder:
         copy = Path(folder) / "table"
         not_text = _copy_mended(path, kind, copy)
         try:
             with connection(copy) as (con, _):
-                return TextTable(path, con, literal(str(copy.resolve())), "none", not_text).read(
-                    delimiter, header, columns, skip
-                )
+                return of_text(con, literal(str(copy.resolve())), "none", not_text)
         except duckdb.Error as error:
             _refuse(path, error)
 
@@ -191,7 +232,8 @@ def _is_odd(error: Exception) -> bool:
 def _refuse(path: Path, error: Exception) -> NoReturn:
     """The sentence for what DuckDB says of a file."""
     text = str(error)
-    if (line := re.search(r"CSV Error on Line: (\d+)", text)) and "aximum line size" in text:
+    line = re.search(r"CSV Error on Line: (\d+)", text)
+    if line and "aximum line size" in text:
         raise DataError(
             f"{path}, line {line[1]}: has more than {LONGEST_LINE} bytes; a table has one line a rating."
         ) from None
@@ -199,8 +241,14 @@ def _refuse(path: Path, error: Exception) -> NoReturn:
         raise DataError(
             f"{path}: the compressed file is damaged ({text.partition(chr(10))[0]}); get it again."
         ) from None
+    if line:
+        original, fault = (
+            re.search(pattern, text) for pattern in (r"Original Line: (.*)", r"\n(.*Found.*|.*quote.*)\n")
+        )
+        what = f"{shown(original[1])}: {fault[1].rstrip('.')}" if original and fault else text.partition("\n")[0]
+        raise DataError(f"{path}, line {line[1]}: cannot read {what}; mend the line.") from None
     what = text.partition("\n")[0]
-    raise DataError(f"{path}: cannot be read ({what}); check that it is a whole table of ratings.") from None
+    raise DataError(f"{path}: cannot be read ({what}); check that it is a whole table.") from None
 
 
 def _open(path: Path, kind: str) -> IO[bytes]:

@@ -21,11 +21,11 @@ from ._names import column_places
 
 logger = logging.getLogger(__name__)
 
-_INTEGERS = set(
+INTEGERS = set(
     ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT", "UHUGEINT"]
 )
 _WIDE = {"UBIGINT", "HUGEINT", "UHUGEINT"}
-_NUMBERS = _INTEGERS | {"DOUBLE", "FLOAT", "DECIMAL"}
+NUMBERS = INTEGERS | {"DOUBLE", "FLOAT", "DECIMAL"}
 
 
 def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, skip: bool | None = None) -> Columns:
@@ -65,11 +65,11 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
         wanted.append(f"{_converted(role, identifier(names[at]), names[at], types[at], name)} AS {role}")
     rows = f"(SELECT {', '.join(wanted)} FROM {relation})"
     texts = {}
-    if any(types[at] not in _NUMBERS for at in places[:2]):
+    if any(types[at] not in NUMBERS for at in places[:2]):
         con.execute(f"CREATE OR REPLACE TEMP TABLE nnmf_parsed AS SELECT * FROM {rows}")
         rows = "temp.nnmf_parsed"
     for at, side in enumerate(ROLES[:2]):
-        if types[places[at]] not in _NUMBERS:
+        if types[places[at]] not in NUMBERS:
             texts[side] = number_texts(con, rows, side, f"{side} <> ''")
     stamp = ", timestamp" if len(places) > 3 else ""
     arrays, missing = fetch_numbered(con, rows, [side in texts for side in ROLES[:2]], f"rating{stamp}")
@@ -171,7 +171,7 @@ def _places(names: list[str], types: list[str], name: str, columns: Wanted | Non
             f"{name}: no known name among its columns {', '.join(names)} stands for {missing}; name the columns."
         )
     has_time = len(names) > 3 and (
-        known[3] == 3 or types[3] in _NUMBERS | {"VARCHAR"} or types[3].startswith(("TIMESTAMP", "DATE"))
+        known[3] == 3 or types[3] in NUMBERS | {"VARCHAR"} or types[3].startswith(("TIMESTAMP", "DATE"))
     )
     return (0, 1, 2, 3) if has_time else (0, 1, 2)
 
@@ -179,16 +179,16 @@ def _places(names: list[str], types: list[str], name: str, columns: Wanted | Non
 def _converted(role: str, column: str, written: str, kind: str, name: str) -> str:
     """The SQL that brings a column to the type of its role; NULL where a value is none of it."""
     if role in ("user", "item"):
-        if kind in _INTEGERS:
+        if kind in INTEGERS:
             return f"TRY_CAST({column} AS BIGINT)"
         if kind in ("VARCHAR", "UUID", "ENUM"):
             text = f"CAST({column} AS VARCHAR)"
             return f"CASE WHEN trim({text}) <> '' AND NOT contains({text}, chr(0)) THEN {text} END"
-        if kind in _NUMBERS:
+        if kind in NUMBERS:
             return f"CASE WHEN {column} = floor({column}) AND abs({column}) < 9007199254740992 THEN CAST({column} AS BIGINT) END"
         raise DataError(f"{name}: the column {written!r} of {role} ids holds {kind}; give whole numbers or texts.")
     is_date = role == "timestamp" and kind.startswith(("TIMESTAMP", "DATE"))
-    if kind not in _NUMBERS | {"VARCHAR", "BOOLEAN", "ENUM", '"NULL"'} and not is_date:
+    if kind not in NUMBERS | {"VARCHAR", "BOOLEAN", "ENUM", '"NULL"'} and not is_date:
         raise DataError(f"{name}: the column {written!r} of {role}s holds {kind}; give numbers.")
     if role == "rating":
         value = f"TRY_CAST({column} AS DOUBLE)"
@@ -199,6 +199,6 @@ def _converted(role: str, column: str, written: str, kind: str, name: str) -> st
         return (
             f"coalesce(TRY_CAST({column} AS BIGINT), CAST(floor(epoch(TRY_CAST({column} AS TIMESTAMPTZ))) AS BIGINT))"
         )
-    if kind in _NUMBERS - _INTEGERS:
+    if kind in NUMBERS - INTEGERS:
         return f"TRY_CAST(trunc({column}) AS BIGINT)"
     return f"TRY_CAST({column} AS BIGINT)"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 
 from ._checks import checked_columns, checked_scale
+from ._features import Features
 from ._ids import UNKNOWN, IdMap
+
+logger = logging.getLogger(__name__)
 
 #: stands for the lowest and highest rating that a table itself has
 OWN_SCALE = (np.nan, np.nan)
@@ -41,6 +45,8 @@ class Table:
         Lowest and highest rating there can be; default: the lowest and highest in the table.
     strangers : int32 array of shape (n_ratings,), or None
         Numbers that tell the unknown users apart, -1 where the user is known; None where none is unknown.
+    user_features, item_features : Features or None
+        What is known about users and items, see `with_features`; whatever is made of a table has the same objects.
 
     Raises
     ------
@@ -59,6 +65,8 @@ class Table:
     name: str = "table"
     scale: tuple[float, float] = field(default=OWN_SCALE)
     strangers: np.ndarray | None = None
+    user_features: Features | None = None
+    item_features: Features | None = None
 
     def __post_init__(self) -> None:
         if len(self) > _MOST_RATINGS:
@@ -123,6 +131,42 @@ class Table:
         for column in (self.user, self.item, self.rating, *ids):
             digest.update(np.ascontiguousarray(column).data)
         return digest.hexdigest()
+
+    # -- features ----------------------------------------------------------------------------------------------------
+    def with_features(self: _Self, users: Features | None = None, items: Features | None = None) -> _Self:
+        """This table with what is known about its users and items, which a model may learn from.
+
+        Ids that the ratings lack are ignored; of those that the features lack everything is missing.
+
+        Parameters
+        ----------
+        users, items : Features, optional
+            Where one is left out, what the table had stays.
+
+        Raises
+        ------
+        ConfigError
+            What are no features.
+        """
+        changes: dict[str, Any] = {}
+        for side, features, ids in (("user", users, self.users), ("item", items, self.items)):
+            if features is None:
+                continue
+            if not isinstance(features, Features):
+                raise ConfigError(
+                    f"{side}s: got a {type(features).__name__}; give Features, as Features.from_file reads them."
+                )
+            changes[f"{side}_features"] = features
+            known = features.ids.index_of(ids) != UNKNOWN
+            n_other, n_missing = len(features) - int(known.sum()), len(ids) - int(known.sum())
+            if not known.any() and len(ids):
+                logger.warning(
+                    "%s: none of its %d ids is among the %ss of %s.", features.name, len(features), side, self.name
+                )
+            elif n_other or n_missing:
+                text = "%s: %d of its %d ids have no rating and are ignored; it lacks %d of %d %ss of %s."
+                logger.info(text, features.name, n_other, len(features), n_missing, len(ids), side, self.name)
+        return replace(self, **changes) if changes else self
 
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self: _Self, rows: np.ndarray) -> _Self:

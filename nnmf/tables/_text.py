@@ -35,6 +35,15 @@ _ODD_ROWS = 10_000
 _QUOTED_LINES = 20
 
 
+def lines_of(source: str, compression: str) -> str:
+    """The SQL of a text's lines, a row each, in one column ``line``."""
+    return (
+        f"read_csv({source}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, quote = '', "
+        f"escape = '', comment = '', delim = '{_NO_DELIMITER}', compression = '{compression}', "
+        f"max_line_size = {LONGEST_LINE})"
+    )
+
+
 @dataclass
 class _Odd:
     """What Python read of the lines that DuckDB left: good ones with their places in the file, and the bad."""
@@ -70,11 +79,7 @@ class TextTable:
         self, path: Path, con: Any, source: str, compression: str, not_text: frozenset[int] = frozenset()
     ) -> None:
         self.path, self.con, self.not_text = path, con, not_text
-        self.lines = (
-            f"read_csv({source}, columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false, quote = '', "
-            f"escape = '', comment = '', delim = '{_NO_DELIMITER}', compression = '{compression}', "
-            f"max_line_size = {LONGEST_LINE})"
-        )
+        self.lines = lines_of(source, compression)
 
     def read(self, delimiter: str | None, header: bool | None, columns: Wanted | None, skip: bool) -> Columns:
         """The table's columns; the arguments are those of `nnmf.tables.read_columns`.

@@ -38,12 +38,15 @@ class Contract:
     expected_rmse : (float, float), default=None
         Bounds of the RMSE on the shared test table; too good fails as well. None: from the noise of the table, .2, to what
         answering the mean comes to, .64.
+    exports : bool, default=True
+        Whether there is an ONNX file of such a model, or else a sentence that says why not.
     """
 
     model: ClassVar[Any]
     settings: ClassVar[Mapping[str, Any]] = {}
     accurate: ClassVar[Mapping[str, Any]] = {}
     expected_rmse: ClassVar[tuple[float, float] | None] = None
+    exports: ClassVar[bool] = True
     _trained: ClassVar[Model | None] = None
 
     def __init_subclass__(cls) -> None:

@@ -44,7 +44,7 @@ class Keeper:
                 return
             self._lowest = result.valid_rmse
         scorer = learner.snapshot()
-        for name, array in scorer.arrays().items():
+        for name, array in scorer.newest().items():
             # A sum is finite where all its terms are, unless they are as large as only diverging ones get.
             if not np.isfinite(np.sum(array, dtype=np.float64)):
                 raise TrainingError(

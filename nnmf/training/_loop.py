@@ -164,7 +164,9 @@ class _Epoch:
     def run(self) -> EpochResult:
         learner, course = self.learner, self.course
         config, before = course.config, course.compared_from - 1
-        learning_rate = config.learning_rate_at(self.number - before, (config.n_epochs or 0) - before)
+        learning_rate = 0.0  # of what takes no steps
+        if config.learning_rate is not None:
+            learning_rate = config.learning_rate_at(self.number - before, (config.n_epochs or 0) - before)
         train_rmse = learner.epoch(self.number, learning_rate, self.tick)
         samples_per_second = learner.n_streamed / (time.perf_counter() - self.start)
         self.tick(learner.n_streamed, lambda: train_rmse)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,17 @@ class Scorer(ABC):
     """What predicts: parameters that no longer change, addressed by the indices of an id map.
 
     What it is asked is checked before: indices are int32 and lie within the tables, which all have a training rating.
+
+    Attributes
+    ----------
+    dated : bool
+        Whether `predict` and `deviation` take a third column, of timestamps in seconds, int64 (n,), or None for unknown ones.
+    spread : float
+        Standard deviation of ratings of which nothing is known; NaN where the scorer has no `deviation`.
     """
+
+    dated: bool = False
+    spread: float = math.nan
 
     @abstractmethod
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
@@ -50,6 +62,23 @@ class Scorer(ABC):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The parameters by name, in the arrays of whatever computes with them."""
+        return self.arrays()
+
+    def deviation(self, user: np.ndarray, item: np.ndarray) -> np.ndarray | None:
+        """Standard deviations of the ratings about what `predict` answers, float32 (n,); None where that is not known."""
+        return None
+
+    def interval(self, *columns: np.ndarray | None, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds that hold a rating with probability ``level``, (n,) each; ``columns`` are those of `deviation`, which it needs.
+
+        Default: those of a normal distribution.
+        """
+        reach = NormalDist().inv_cdf((1 + level) / 2) * self.deviation(*columns)  # type: ignore[operator, arg-type]
+        middle = self.predict(*columns)  # type: ignore[arg-type]
+        return middle - reach, middle + reach
+
+    def newest(self) -> Mapping[str, np.ndarray]:
+        """The arrays by which an epoch's scorer shows whether all its numbers are finite; default: all parameters."""
         return self.arrays()
 
     def alone(self, side: str) -> np.ndarray | None:

@@ -1,0 +1,129 @@
+"""`GibbsLearner`: trains `Bayes`, some sweeps of the Gibbs sampler an epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+from functools import partial
+
+import numpy as np
+
+from nnmf.config import TrainConfig
+from nnmf.models import Catalogue
+from nnmf.tables import Design, Ratings, encode
+from nnmf.training import Learner, Snapshot, Tick
+
+from ._bayes_scorer import PosteriorScorer
+from ._chains import Chains
+from ._gibbs import Sampler
+from ._grid_scorer import GridScorer
+from ._posterior import Posterior
+from ._schedule import Workers
+
+logger = logging.getLogger("nnmf")
+
+# Columns of the tables that the mean of the draws is kept in: at least so many, and so many times those of a draw.
+_WIDTH, _TIMES = 64, 4
+
+
+class GibbsLearner(Learner):
+    """Draws parameters given the ratings, and adds the draws up; see `Bayes`.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    features : tuple of str
+        What describes users, items and ratings beside the ids.
+    catalogue : Catalogue
+    start : Snapshot or None
+        What to go on from: its draws count where the table is the same, else only the last of them, as where the sampler starts.
+    """
+
+    def __init__(
+        self, config: TrainConfig, features: tuple[str, ...], catalogue: Catalogue, start: Snapshot | None
+    ) -> None:
+        self.config, self.features, self._start = config, features, start
+        self.sizes = len(catalogue.users), len(catalogue.items)
+        self._chains: Chains | None = None
+
+    def begin(self, train: Ratings) -> None:
+        config, before = self.config, None
+        if self._start is not None:
+            assert isinstance(self._start.scorer, PosteriorScorer)
+            before = self._start.scorer
+        self.n_streamed = len(train)
+        design = encode(train, self.features, None if before is None else before.vocabulary)
+        self._vocabulary, self._digest = design.vocabulary, train.digest
+        self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
+        self._values = before.values if isinstance(before, GridScorer) else None
+        same = before is not None and before.digest == train.digest
+        self._workers = Workers(config.n_threads or 1)
+        make = partial(self._make_sampler, train, design)
+        chains = Chains(make, config.n_chains or 1, config.seed, self._workers)
+        if self._start is not None:
+            chains.take_state(self._start.state, same)
+        chains.begin()
+        self._chains, grid = chains, chains.samplers[0].grid
+        self._values = None if grid is None else grid.values
+        totals = before.totals if before is not None and same else None
+        self._posterior = Posterior(max(_WIDTH, _TIMES * (config.n_factors or 0)), config.n_draws or 1, totals)
+
+    def _make_sampler(
+        self, train: Ratings, design: Design, seed: int, workers: Workers, like: Sampler | None
+    ) -> Sampler:
+        return Sampler(
+            train.user,
+            train.item,
+            train.rating,
+            self.sizes,
+            (design.user, design.item),
+            design.rating[0] if design.rating else None,
+            n_factors=self.config.n_factors or 0,
+            seed=seed,
+            init_std=self.config.init_std or 0.0,
+            workers=workers,
+            centre=self.centre,
+            spread=self.spread,
+            ordinal=self.config.likelihood == "ordinal",
+            values=self._values,
+            like=like,
+        )
+
+    def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        assert self._chains is not None
+        sweeps, before = self.config.sweeps or 1, self._rmse()
+
+        def look(part: float) -> None:
+            tick(int(part * self.n_streamed), lambda: before)
+
+        # Random numbers follow from the number of a sweep, so that a resumed run needs no random state.
+        for draw in self._chains.sweeps((number - 1) * sweeps + 1, sweeps, look):
+            self._posterior.add(draw)
+        return self._rmse()
+
+    def _rmse(self) -> float:
+        assert self._chains is not None
+        return self._chains.rmse * (self.spread if self._values is None else 1.0)
+
+    def scorer(self) -> PosteriorScorer:
+        assert self._posterior.totals is not None
+        what = self._posterior.totals, self.centre, self.spread, self._vocabulary, self._digest
+        return PosteriorScorer(*what) if self._values is None else GridScorer(*what, self._values)
+
+    def snapshot(self) -> PosteriorScorer:
+        return self.scorer()  # totals are made anew with each draw
+
+    def state(self) -> dict[str, np.ndarray]:
+        assert self._chains is not None
+        return self._chains.state()
+
+    def end(self) -> None:
+        if self._chains is not None:
+            self._workers.__exit__()
+            self._chains = None
+
+
+def _standard(rating: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of ratings; 1 where they are all the same."""
+    spread = float(rating.std(dtype=np.float64))
+    return float(rating.mean(dtype=np.float64)), spread if spread > 0 and math.isfinite(spread) else 1.0

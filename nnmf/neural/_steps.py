@@ -1,0 +1,121 @@
+"""What moves a network's parameters: initial values, penalties, batches and steps, by the preset."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nnmf import _mxnet
+from nnmf.config import TrainConfig
+from nnmf.networks import lookups, penalised
+from nnmf.tables import Ratings
+
+mx: Any = _mxnet.load()
+
+# Spread of 1 to 5 stars, to which learning rates and penalties are tuned.
+_SPREAD_OF_STARS = 1.125
+# Ratings that each row is penalised for beyond its own: what keeps the rows of few ratings near zero.
+_PRIOR = 80.0
+# Batches that follow the table: about so many an epoch, of so many rows, and of one for so many parameters, all of which a step
+# goes over.
+_BATCHES, _FEWEST_ROWS, _MOST_ROWS, _PARAMETERS_A_ROW = 100, 32, 2048, 10_000
+# Rows of the batches that the learning rates are for.
+TUNED_ROWS = 64
+
+
+class SGD(mx.optimizer.SGD):
+    """SGD whose momentum outlives a `fit`: FeedForward asks for new state each time, this answers with what it has."""
+
+    def __init__(self, kept: dict[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.kept = kept
+        # One update a parameter: on a CPU the fused update of several runs on one core, two of them run on two.
+        self.aggregate_num = 1
+
+    def create_state(self, index: int, weight: Any) -> Any:
+        name = self.idx2name[index]
+        if name not in self.kept:
+            self.kept[name] = super().create_state(index, weight)
+        return self.kept[name]
+
+
+def is_tutorial(config: TrainConfig) -> bool:
+    """Whether training is to be the tutorial's to the letter."""
+    return config.preset == "tutorial"
+
+
+def level(train: Ratings, negatives: int) -> tuple[float, float]:
+    """Mean of what is trained on, and its spread as a multiple of that of 1 to 5 stars."""
+    share = 1 / (1 + negatives)
+    rating_mean = float(train.rating.mean(dtype=np.float64))
+    mean = share * rating_mean
+    # Among the drawn zeros a rating's part of the variance is its share, and so is what lies between its mean and theirs.
+    variance = share * float(train.rating.var(dtype=np.float64)) + share * (1 - share) * rating_mean**2
+    return mean, math.sqrt(variance) / _SPREAD_OF_STARS if variance > 0 else 1.0
+
+
+def rows_a_batch(n_rows: int, n_parameters: int) -> int:
+    """Rows of a batch that follows the table, of ``n_rows`` an epoch: a power of two, unless they are all there is."""
+    size = max(n_rows / _BATCHES, n_parameters / _PARAMETERS_A_ROW)
+    return int(min(n_rows, 2 ** round(math.log2(min(max(_FEWEST_ROWS, size), _MOST_ROWS)))))
+
+
+def initializers(symbol: Any, config: TrainConfig) -> dict[str, Any]:
+    """What draws the initial values of a network's tables of users and items; the rest begins as `other_initializer` has it."""
+    if is_tutorial(config):
+        return {}
+    normal, zero = mx.init.Normal(config.init_std), mx.init.Zero()
+    return {table.weight: normal if table.width > 1 else zero for table in lookups(symbol)}
+
+
+def other_initializer(config: TrainConfig, shape: tuple[int, ...]) -> Any:
+    """What draws the initial values of a parameter that is no table."""
+    return mx.init.Uniform(0.01) if is_tutorial(config) or len(shape) < 2 else mx.init.Xavier()
+
+
+def with_penalties(symbol: Any, config: TrainConfig) -> Any:
+    """The network as it is trained: under another preset than the tutorial's, a table's rows pay at each of their ratings."""
+    return symbol if is_tutorial(config) else penalised(symbol, _penalties(symbol, config))
+
+
+def _penalties(symbol: Any, config: TrainConfig) -> dict[str, float]:
+    """What a row of each table of users or items pays at each of its ratings, by the name of the table."""
+    l2, bias_l2 = config.l2 or 0.0, config.bias_l2 or 0.0
+    return {table.weight: l2 * (bias_l2 if table.width == 1 else 1.0) for table in lookups(symbol)}
+
+
+def optimizer(
+    symbol: Any, names: list[str], config: TrainConfig, kept: dict[str, Any], n_rows: int, batch_size: int
+) -> SGD:
+    """The optimiser of a network.
+
+    Parameters
+    ----------
+    symbol : Symbol
+    names : list of str
+        Its parameters, in the order in which it takes them.
+    config : TrainConfig
+    kept : dict
+        Momentum by parameter, to go on with and to fill.
+    n_rows, batch_size : int
+        Rows an epoch, and a batch.
+    """
+    tutorial, l2 = is_tutorial(config), config.l2 or 0.0
+    made = SGD(
+        kept,
+        momentum=config.momentum,
+        wd=l2,
+        rescale_grad=1 / batch_size,
+        param_idx2name=dict(enumerate(names)),
+        sym=symbol,
+    )
+    if not tutorial:
+        tables = {table.weight for table in lookups(symbol)}
+        # A step is for the mean of a batch, so this sums to `_PRIOR` ratings' worth over an epoch, whatever the batches are.
+        made.set_wd_mult({**dict.fromkeys(names, 1.0), **dict.fromkeys(tables, _PRIOR / n_rows)})
+        if config.batch_size is None:
+            # A larger batch holds more ratings of a row, each of which moves it as far as ever; a layer sees their mean.
+            made.set_lr_mult(dict.fromkeys(tables, batch_size / TUNED_ROWS))
+    return made
