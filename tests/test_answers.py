@@ -182,20 +182,13 @@ def test_what_was_never_trained_is_nobody_s_neighbour(name):
     assert not set(users.tolist()) & set(whole.users.ids[:10].tolist())
 
 
-def test_the_scale_takes_in_what_was_trained_on(small, tmp_path):
-    """A table that is read under another's ids has its scale, which need not hold its ratings."""
-    beyond = nnmf.Ratings.from_arrays(
-        small.users.ids[small.user], small.items.ids[small.item], small.rating + 20, like=small
-    )
-    assert beyond.scale == small.scale and beyond.rating.min() > small.scale[1]
-    first = nnmf.fit("svd", beyond, n_epochs=2)
-    assert first.scale == (small.scale[0], float(beyond.rating.max()))
-    assert first.rmse(beyond) == pytest.approx(first.rmse(beyond, clip=False), abs=0.01)
-    more = nnmf.fit("svd", small, n_epochs=2).fit_more(beyond)
-    for name, model in (("first", first), ("more", more)):
-        assert model.scale == first.scale
-        model.save(tmp_path / name)
-        assert nnmf.load(tmp_path / name).scale == first.scale
+def test_a_table_under_a_scale_that_is_none_of_its_ratings_is_refused(small):
+    """A table that is read under another's ids has its scale."""
+    ids = small.users.ids[small.user], small.items.ids[small.item]
+    beyond = nnmf.Ratings.from_arrays(*ids, small.rating + 20, like=small)
+    with pytest.raises(DataError, match=r"arrays: its mean rating, .*, lies outside its scale, from .* give the scale"):
+        nnmf.fit("svd", beyond, n_epochs=2)
+    assert nnmf.fit("svd", nnmf.Ratings.from_arrays(*ids, small.rating + 20), n_epochs=2).global_mean > 20
 
 
 def test_a_table_of_strangers_is_said_wherever_it_is_given(small, caplog):

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from nnmf.errors import DataError
 from nnmf.ranking import UserItems
-from nnmf.tables import UNKNOWN, IdMap, Ratings
+from nnmf.tables import UNKNOWN, IdMap, Ratings, within_scale
 
 # Ratings of the overall mean that each user's and item's mean is damped by, so that a few ratings do not outrank many.
 # Between the users of ML-100K the means spread by a variance of about .2, within them ratings by 1.
@@ -52,12 +53,24 @@ class Catalogue:
 
     @classmethod
     def of(cls, train: Ratings, negatives: int = 0) -> Catalogue:
-        """The catalogue of a training table."""
+        """The catalogue of a training table.
+
+        Raises
+        ------
+        DataError
+            Ratings whose very mean the scale does not hold, as those of a table under another's scale may be.
+        """
+        mean = float(train.rating.mean(dtype=np.float64))
+        if not within_scale(mean, train.scale):
+            raise DataError(
+                f"{train.name}: its mean rating, {mean:g}, lies outside its scale, from {train.scale[0]:g} to "
+                f"{train.scale[1]:g}; give the scale that its ratings are of."
+            )
         return cls(
             users=train.users,
             items=train.items,
-            scale=_holding(train.scale, train.rating),
-            global_mean=float(train.rating.mean(dtype=np.float64)),
+            scale=train.scale,
+            global_mean=mean,
             user_total=_totals(train.user, train.rating, train.n_users),
             item_total=_totals(train.item, train.rating, train.n_items),
             user_count=np.bincount(train.user, minlength=train.n_users),
@@ -75,7 +88,6 @@ class Catalogue:
         """
         users, items = self.users.extend(ratings.users), self.items.extend(ratings.items)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
-        scale = _holding(scale, ratings.rating)
         table = ratings.under(users, items, scale)
         n_users, n_items = len(users), len(items)
         old_user = np.repeat(np.arange(self.seen.n_users, dtype=np.int32), self.seen.n_items)
@@ -159,13 +171,6 @@ def _totals(index: np.ndarray, rating: np.ndarray, n: int, before: np.ndarray | 
     """Sum of the ratings by index, those counted before included: float64 array of shape (n,)."""
     total = np.bincount(index, weights=rating, minlength=n).astype(np.float64)  # integers where there are no ratings
     return total if before is None else _grown(before, total)
-
-
-def _holding(scale: tuple[float, float], rating: np.ndarray) -> tuple[float, float]:
-    """The scale, wider where ratings lie outside: those of a table under another's scale may."""
-    low, high = float(rating.min()), float(rating.max())
-    # As precise as the ratings.
-    return low if low < np.float32(scale[0]) else scale[0], high if high > np.float32(scale[1]) else scale[1]
 
 
 def _grown(before: np.ndarray, more: np.ndarray) -> np.ndarray:

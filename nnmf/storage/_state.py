@@ -11,13 +11,11 @@ import numpy as np
 from nnmf._version import __version__
 from nnmf.errors import DataError
 from nnmf.ranking import UserItems
-from nnmf.tables import IdMap
+from nnmf.tables import IdMap, within_scale
 from nnmf.training import EpochResult
 
 # The largest rating there can be.
 _LARGEST = float(np.finfo(np.float32).max)
-# What sums of ratings, which are float32, may be off by.
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +109,7 @@ class ModelState:
         low, high = (_number(bound, "scale") for bound in self.scale)
         if not -_LARGEST <= low <= high <= _LARGEST:
             raise DataError(f"scale: runs from {low:g} to {high:g}; the lowest rating comes first.")
-        # As precise as ratings: theirs is what the mean is of.
-        mean = min(max(_number(self.global_mean, "global_mean"), -_LARGEST), _LARGEST)
-        if not np.float32(low) <= np.float32(mean) <= np.float32(high):
+        if not within_scale(_number(self.global_mean, "global_mean"), (low, high)):
             raise DataError(f"global_mean: got {self.global_mean:g}, outside the scale from {low:g} to {high:g}.")
         n_epochs = len(self.history)
         if [result.epoch for result in self.history] != list(range(1, n_epochs + 1)) or n_epochs == 0:
@@ -136,9 +132,6 @@ class ModelState:
             count = check_array(getattr(self, f"{side}_count"), (n,), np.int64, f"{side}_count")
             if count.min(initial=0) < 0 or not count.any():
                 raise DataError(f"{side}_count: holds a number of ratings below zero, or none at all.")
-            total, slack = getattr(self, f"{side}_total"), _ROUNDING * max(abs(low), abs(high)) * count
-            if (total < low * count - slack).any() or (total > high * count + slack).any():
-                raise DataError(f"{side}_total: holds a mean outside the scale from {low:g} to {high:g}.")
         # A pair counts once among the items seen, and at least once among the ratings.
         seen = {"user": self.seen.n_items, "item": np.bincount(self.seen.item, minlength=n_items)}
         for side, pairs in seen.items():

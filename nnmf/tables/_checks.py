@@ -85,6 +85,12 @@ def checked_scale(scale: Any) -> tuple[float, float]:
     return low, high
 
 
+def within_scale(value: float, scale: tuple[float, float]) -> bool:
+    """Whether a number lies within a scale of ratings, as precisely as ratings are held."""
+    with np.errstate(over="ignore"):
+        return bool(np.float32(scale[0]) <= np.float32(value) <= np.float32(scale[1]))
+
+
 def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> None:
     """Refuse a scale that ratings (n,) lie outside of, as those cannot be answered then.
 
@@ -93,8 +99,7 @@ def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> 
     ConfigError
         Such a rating.
     """
-    low, high = np.float32(scale[0]), np.float32(scale[1])  # as precise as the ratings
-    if len(rating) and (rating.min() < low or rating.max() > high):
+    if len(rating) and not (within_scale(rating.min(), scale) and within_scale(rating.max(), scale)):
         raise ConfigError(
             f"scale: got {scale}, and {table} has ratings from {rating.min():g} to {rating.max():g}; give a scale that "
             "holds them, or leave out what lies outside."
