@@ -245,6 +245,11 @@ def test_a_decimal_comma_an_index_column_and_no_ratings(tmp_path, caplog):
     assert read_columns(write(tmp_path / "u.csv", ",user,item,rating\n0,a,b,3\n")).user_id.tolist() == ["a"]
     lines = "".join(f"{at},{at * 7},{at * 3},4.5\n" for at in range(50))
     assert read_columns(write(tmp_path / "v.csv", lines)).user_id.tolist() == [at * 7 for at in range(50)]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        short = read_columns(write(tmp_path / "s.csv", "0,1,10,3\n1,1,11,4\n2,2,10,5\n3,2,12,2\n"))
+    assert (short.user_id.tolist(), short.rating.tolist(), short.timestamp) == ([1, 1, 2, 2], [3, 4, 5, 2], None)
+    assert "column 0, which counts the lines from 0, is an index" in caplog.text
     with pytest.raises(DataError, match=r"line 1: .*found 2 fields; a table needs a rating behind user and item"):
         read_columns(write(tmp_path / "w.csv", "1,2\n3,4\n"))
 
