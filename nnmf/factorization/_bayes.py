@@ -32,7 +32,8 @@ class Bayes(Model):
     and factor with a precision of its feature and factor; means are N(0, 1), precisions Gamma(1/2, 1/2), the noise is normal
     with a precision that is Gamma(1/2, 1/2), all for ratings measured from their mean in units of their standard deviation.
     Everything is drawn in turn given all else; a sweep over all leaves a draw, an epoch is ``sweeps`` of them; predictions are
-    the mean over all draws of all chains, samplers that start apart. There is no step size and no penalty to choose.
+    the mean over the draws of all chains, samplers that start apart; those of the first epoch, which is still on its way, go when
+    others come. There is no step size and no penalty to choose.
 
     Cold start: an unknown item is answered by what is predicted of the user with the mean of all items, an unknown user
     likewise, both by the mean rating.

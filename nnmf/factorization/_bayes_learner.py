@@ -17,7 +17,7 @@ from ._bayes_scorer import PosteriorScorer
 from ._chains import Chains
 from ._gibbs import Sampler
 from ._grid_scorer import GridScorer
-from ._posterior import Posterior
+from ._posterior import Posterior, Totals
 from ._schedule import Workers
 
 logger = logging.getLogger("nnmf")
@@ -66,7 +66,11 @@ class GibbsLearner(Learner):
         self._chains, grid = chains, chains.samplers[0].grid
         self._values = None if grid is None else grid.values
         totals = before.totals if before is not None and same else None
-        self._posterior = Posterior(max(_WIDTH, _TIMES * (config.n_factors or 0)), config.n_draws or 1, totals)
+        self._posterior = self._adding_to(totals)
+
+    def _adding_to(self, totals: Totals | None) -> Posterior:
+        width = max(_WIDTH, _TIMES * (self.config.n_factors or 0))
+        return Posterior(width, self.config.n_draws or 1, totals)
 
     def _make_sampler(
         self, train: Ratings, design: Design, seed: int, workers: Workers, like: Sampler | None
@@ -96,6 +100,9 @@ class GibbsLearner(Learner):
         def look(part: float) -> None:
             tick(int(part * self.n_streamed), lambda: before)
 
+        if number == 2:
+            # Those of the first epoch, on its way from where the chains started, serve until there are others.
+            self._posterior = self._adding_to(None)
         # Random numbers follow from the number of a sweep, so that a resumed run needs no random state.
         for draw in self._chains.sweeps((number - 1) * sweeps + 1, sweeps, look):
             self._posterior.add(draw)
