@@ -78,7 +78,7 @@ class TrainConfig(_Checked):
 
     preset: str | None = _setting(
         None,
-        "where the settings start that are not given: the tutorial's own, fast, or accurate; default: fast",
+        "what settings that are not given start from: tutorial trains networks as MXNet's tutorial does; default: fast",
         choices=PRESETS,
     )
     n_factors: int | None = _setting(None, "width of the user and item vectors", low=1)
@@ -100,7 +100,7 @@ class TrainConfig(_Checked):
         "what bayes describes ratings by: ids, and any of history (a user's rated items), raters (an item's), day (of the "
         "rating), attributes (of users and items), separated by commas",
     )
-    batch_size: int | None = _setting(None, "ratings a step of a network", low=1)
+    batch_size: int | None = _setting(None, "ratings a step of a network; default: follows the table", low=1)
     learning_rate: float | None = _setting(None, "step size", above=0)
     momentum: float | None = _setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
     l2: float | None = _setting(None, "L2 penalty", low=0)

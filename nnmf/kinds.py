@@ -125,8 +125,8 @@ def fit(
     Parameters
     ----------
     model : str or callable
-        A network ("plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a factorization
-        ("funk_svd", "svd", "svdpp", or its class).
+        A network ("biased_mlp", "biased", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a
+        factorization ("funk_svd", "svd", "svdpp", "bayes", or its class).
     train : Ratings
         The training ratings.
     valid : Ratings, default=None
@@ -142,7 +142,7 @@ def fit(
         Told how the running epoch goes. None: in a notebook a bar, else nobody; True: a bar, or log lines where there is no
         terminal; False: nobody.
     **settings
-        Single settings over ``config``, such as ``n_epochs=5``; those of the network's function too.
+        Single settings over ``config``, such as ``n_epochs=5`` or ``preset="tutorial"``; those of the network's function too.
 
     Returns
     -------

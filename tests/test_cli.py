@@ -14,6 +14,7 @@ from nnmf import _mxnet
 from nnmf.commands._data import main as data_main
 from nnmf.commands._train import main as train_main
 from nnmf.errors import DataError
+from nnmf.kinds import load
 from nnmf.testing import low_rank
 
 mx = _mxnet.load()
@@ -69,6 +70,7 @@ def test_all_networks_side_by_side(file, capsys, tmp_path):
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[3:6]] == ["plain", "one_layer_mlp", "dropout_mlp"]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["dropout_mlp", "one_layer_mlp", "plain"]
+    assert load(tmp_path / "run" / "plain").config.preset == "tutorial"  # unless another is asked for
 
 
 def test_the_epoch_may_be_chosen_on_training_ratings(file, capsys, tmp_path):

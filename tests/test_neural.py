@@ -436,7 +436,12 @@ def test_any_scale_is_trained_alike(name, tables, tmp_path):
         loaded.export_onnx(tmp_path / "model.onnx", ids=False)
         session = runtime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
         (answer,) = session.run(["rating"], {"user": test.user.astype(np.int64), "item": test.item.astype(np.int64)})
-        assert answer == pytest.approx(model.predict_index(test.user, test.item), rel=1e-5, abs=1e-5 * times)
+        symbol, arguments, _ = mx.model.load_checkpoint(str(tmp_path / f"{times}" / "model"), 4)
+        columns = {"user": test.user, "item": test.item, "rating": test.rating}
+        arguments |= {side: mx.nd.array(column, dtype=column.dtype) for side, column in columns.items()}
+        checkpoint = symbol.bind(mx.cpu(), arguments).forward(is_train=False)[0].asnumpy()
+        for found in (answer, checkpoint.reshape(-1)):
+            assert found == pytest.approx(model.predict_index(test.user, test.item), rel=1e-5, abs=1e-5 * times)
 
 
 @pytest.mark.parametrize("name", nnmf.networks.NETWORKS)

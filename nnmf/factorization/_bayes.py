@@ -44,7 +44,7 @@ class Bayes(Model):
         Settings; those at None take `defaults`.
     **settings
         Single settings over ``config``: n_factors=10, n_epochs=10, sweeps=10, n_chains=4, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
-        draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
+        draws kept, for intervals), init_std by the table, seed=0, n_threads=all cores (the draws are the same for any number), patience.
 
     Raises
     ------
@@ -66,7 +66,7 @@ class Bayes(Model):
         "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
-        "init_std": 0.1,
+        "init_std": None,  # follows the table
     }
     #: what the presets change of these
     presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": {**defaults, "n_factors": 32}}

@@ -19,6 +19,7 @@ from ._gibbs import Sampler
 from ._grid_scorer import GridScorer
 from ._posterior import Posterior, Totals
 from ._schedule import Workers
+from ._start import starting_std
 
 logger = logging.getLogger("nnmf")
 
@@ -57,6 +58,7 @@ class GibbsLearner(Learner):
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
         self._values = before.values if isinstance(before, GridScorer) else None
         same = before is not None and before.digest == train.digest
+        self._init_std = starting_std(train) if config.init_std is None else config.init_std
         self._workers = Workers(config.n_threads or 1)
         make = partial(self._make_sampler, train, design)
         chains = Chains(make, config.n_chains or 1, config.seed, self._workers)
@@ -84,7 +86,7 @@ class GibbsLearner(Learner):
             design.rating[0] if design.rating else None,
             n_factors=self.config.n_factors or 0,
             seed=seed,
-            init_std=self.config.init_std or 0.0,
+            init_std=self._init_std,
             workers=workers,
             centre=self.centre,
             spread=self.spread,

@@ -31,6 +31,7 @@ from nnmf.training import (
 )
 
 from ._answers import Answers
+from ._biases import DampedBiases
 from ._catalogue import Catalogue
 from ._ids import check_table, under
 from ._kind import Kind
@@ -159,7 +160,7 @@ def _run(
         raise
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
     if not catalogue.negatives:
-        _warn_of_the_mean(catalogue, train, table, model)
+        _warn_of_less(catalogue, train, table, model)
 
 
 def _checked(callbacks: Any) -> list[Callback]:
@@ -180,14 +181,19 @@ def _lowest(history: list[EpochResult]) -> float:
     return min((past.valid_rmse for past in history if past.valid_rmse is not None), default=math.inf)
 
 
-def _warn_of_the_mean(catalogue: Catalogue, train: Ratings, valid: Ratings | None, model: Kind) -> None:
-    """Say so where a model predicts no better than one number does: of the validation ratings, else of those it was trained on."""
+def _warn_of_less(catalogue: Catalogue, train: Ratings, valid: Ratings | None, model: Kind) -> None:
+    """Say so where a model predicts no better than one number, or damped biases, do: of the validation ratings, else of those it
+    was trained on.
+    """
+    biases = DampedBiases.of(train)
     if valid is not None:
         name, found = "validation", model.history[model.best_epoch - 1].valid_rmse
         mean = rmse(valid.rating, np.full(len(valid), catalogue.base))
+        biased = rmse(valid.rating, np.clip(biases.predict(valid.user, valid.item), *catalogue.scale))
     else:
         sample = Sample(train)
         name, found, mean = "training", sample.rmse(model.scorer), sample.spread()
+        biased = rmse(sample.rating, biases.predict(sample.user, sample.item))
     if found is not None and found >= mean > 0:
         logger.warning(
             "The %s RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f; "
@@ -195,6 +201,14 @@ def _warn_of_the_mean(catalogue: Catalogue, train: Ratings, valid: Ratings | Non
             name,
             found,
             mean,
+        )
+    elif found is not None and found >= biased > 0:
+        logger.warning(
+            "The %s RMSE, %.4f, is no better than that of damped means of users and items, %.4f; "
+            "try other settings, more epochs or a model with biases, such as biased_mlp or svd.",
+            name,
+            found,
+            biased,
         )
 
 
