@@ -72,8 +72,7 @@ class Bayes(Model):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": {**defaults, "n_factors": 32}}
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        super().__init__(settled(given, self.kind, self.presets))
+        super().__init__(settled(config, settings, self.kind, self.presets))
         names = [name.strip() for name in str(self.config.features).split(",")]
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(
