@@ -3,18 +3,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import nnmf
-from nnmf import Bayes, Features, Ratings
+from nnmf import Bayes, Features, Ratings, storage
 from nnmf.config import DataConfig
 from nnmf.datasets import load_tables
-from nnmf.errors import ConfigError, DataError
+from nnmf.errors import ConfigError, DataError, TrainingError
 from nnmf.kinds import load_checkpoint
 from nnmf.metrics import rmse
-from nnmf.storage import RunFolder
+from nnmf.storage import Parameters, RunFolder
 from nnmf.testing import assert_same_model, low_rank, parameters
 
 SHORT = {"n_factors": 3, "n_epochs": 4, "sweeps": 4, "n_chains": 2}
@@ -158,6 +159,51 @@ def test_what_cannot_be_asked(model, tables):
     ):
         with pytest.raises(ConfigError, match=words):
             ask()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_what_is_too_large_to_sample_changes_nothing(tables):
+    with pytest.raises(TrainingError, match="diverged before it began: init_std is too large"):
+        nnmf.fit("bayes", tables[0], init_std=1e10, **SHORT)
+    model = nnmf.fit("bayes", tables[0], **SHORT)
+    before = model.predict([1], [1])
+    with pytest.raises(TrainingError, match="the model's last draws are too large"):
+        model.fit_more(Ratings.from_arrays([1, 2, 3], [1, 2, 3], [1, 3e38, 2]))
+    assert model.predict([1], [1]) == before
+    with pytest.raises(ConfigError, match="n_factors: 400 rows of 1,099,511,627,776 factors take"):
+        nnmf.fit("bayes", tables[0], n_factors=2**40, n_chains=4)
+
+
+def damaged(model, **changes):
+    """A state with arrays or details that are others, or, where None, missing."""
+    state = model.to_state()
+    arrays = {name: changes.get(name, array) for name, array in state.kept.arrays.items()}
+    part = {name: changes.get(name, array) for name, array in state.kept.state.items()}
+    details = {name: changes.get(name, value) for name, value in state.details.items()}
+    arrays, part, details = ({k: v for k, v in found.items() if v is not None} for found in (arrays, part, details))
+    return replace(state, kept=Parameters(state.kept.epoch, arrays, part), last=None, details=details)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"centre": None}, "centre: got None"),
+        ({"spread": 0}, "spread: got 0"),
+        ({"vocabulary": {}}, "vocabulary"),
+        ({"values": [1, 2]}, "values: belong to an ordinal likelihood"),
+        ({"0_user_0_weights": None}, "state: lacks '0_user_0_weights'"),
+        ({"0_user_0_means": np.zeros(3, np.float32)}, "0_user_0_means"),
+        ({"user_draws": None}, "parameters: are"),
+        ({"n_draws": np.array([7])}, "they do not agree"),
+        ({"sums": np.array([0.0, -1.0])}, "variance is -1.0"),
+        ({"user_of_item": np.zeros((60, 3), np.float32)}, "user_of_item"),
+        ({"item_sums": np.zeros(39)}, "item_sums"),
+    ],
+)
+def test_a_damaged_folder_is_refused(model, tmp_path, changes, words):
+    storage.save(tmp_path / "model", damaged(model, **changes), False)
+    with pytest.raises(DataError, match=words):
+        nnmf.load(tmp_path / "model")
 
 
 # -- grids -----------------------------------------------------------------------------------------------------------------------------

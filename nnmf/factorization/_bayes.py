@@ -58,6 +58,7 @@ class Bayes(Model):
     """
 
     kind = "bayes"
+    needs_whole_state = True
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 10,
         "n_epochs": 10,
@@ -143,15 +144,16 @@ class Bayes(Model):
     def scorer_of(
         self, catalogue: Catalogue, arrays: dict[str, np.ndarray], details: dict[str, Any]
     ) -> PosteriorScorer:
-        centre, spread, vocabulary = details["centre"], details["spread"], details["vocabulary"]
+        centre, spread, vocabulary = details.get("centre"), details.get("spread"), details["vocabulary"]
         for name, number in (("centre", centre), ("spread", spread)):
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
                 raise DataError(f"{name}: got {number!r}; a number is needed.")
+        assert isinstance(centre, (int, float)) and isinstance(spread, (int, float))
         if spread <= 0:
             raise DataError(f"spread: got {spread!r}; a number above zero is needed.")
         sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
         sizes |= {name: n_columns_of(part) for name, part in vocabulary["rating"].items()}
-        values = _grid_of(details["values"], self.config.likelihood == "ordinal")
+        values = _grid_of(details.get("values"), self.config.likelihood == "ordinal")
         totals = read_totals(arrays, sizes, self.n_factors, 0 if values is None else len(values) - 1)
         what = totals, float(centre), float(spread), vocabulary, catalogue.digest
         return PosteriorScorer(*what) if values is None else GridScorer(*what, values)

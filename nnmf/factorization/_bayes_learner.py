@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from nnmf.config import TrainConfig
+from nnmf.errors import TrainingError
 from nnmf.models import Catalogue
 from nnmf.tables import Design, Ratings, encode
 from nnmf.training import Learner, Snapshot, Tick
@@ -21,6 +22,10 @@ from ._observed import Observed
 from ._posterior import Posterior, Totals
 from ._schedule import Workers
 from ._start import starting_std
+from ._vectors import room_for
+
+# RMSE in units of the ratings' spread that no sampler comes to.
+_ABSURD = 1e6
 
 logger = logging.getLogger("nnmf")
 
@@ -64,12 +69,23 @@ class GibbsLearner(Learner):
         observed = self._observe(train, design)
         make = partial(Sampler, observed, n_factors=config.n_factors or 0, init_std=self._init_std)
         self._values = None if observed.grid is None else observed.grid.values
-        chains = Chains(
-            lambda seed, workers: make(seed=seed, workers=workers), config.n_chains or 1, config.seed, self._workers
-        )
+        n_chains = config.n_chains or 1
+        with room_for(n_chains * sum(self.sizes), config.n_factors or 0):
+            chains = Chains(
+                lambda seed, workers: make(seed=seed, workers=workers), n_chains, config.seed, self._workers
+            )
         if self._start is not None:
             chains.take_state(self._start.state, same)
         chains.begin()
+        if not chains.rmse < _ABSURD:
+            raise TrainingError(
+                "training diverged before it began: "
+                + (
+                    "init_std is too large."
+                    if before is None
+                    else "the model's last draws are too large; train anew with fit."
+                )
+            )
         self._chains = chains
         totals = before.totals if before is not None and same else None
         self._posterior = self._adding_to(totals)

@@ -187,6 +187,8 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
         draw_cuts = check_array(arrays["draw_cuts"], (n_kept, n_cuts), np.float64, "draw_cuts")
         if not (np.diff(cuts) > 0).all():
             raise DataError("cuts: do not rise from one value of the grid to the next.")
+    if (numbers[:, 1] <= 0).any():
+        raise DataError(f"draw_numbers: the noise's variance is {numbers[:, 1].min()}; it lies above zero.")
     consts, q, draw_consts = {}, {}, {}
     for side, n in sizes.items():
         consts[side] = check_array(arrays[f"{side}_sums"], (n,), np.float64, f"{side}_sums")

@@ -90,7 +90,11 @@ class Answers:
         self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None, *, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Intervals that hold a rating with probability ``level``, within the scale: float32 (n,) each; errors as `deviation`."""
-        if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        if (
+            isinstance(level, bool)
+            or not isinstance(level, (int, float, np.number))
+            or not 0 < level < (1 + level) / 2 < 1
+        ):
             raise ConfigError(f"level: got {level!r}; give a probability between 0 and 1, such as 0.9.")
         prediction, deviation = self.predict(user, item, timestamp), self.deviation(user, item, timestamp)
         user, item, known = self._checked(user, item)

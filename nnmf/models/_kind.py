@@ -77,6 +77,9 @@ class Kind(ABC):
         """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
         return False
 
+    #: whether going on with training needs every array of `state_shapes`
+    needs_whole_state: ClassVar[bool] = False
+
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""
         return {}

@@ -88,6 +88,8 @@ def from_state(cls: type[_Kind], config: TrainConfig, state: ModelState, resumed
 def _snapshot(model: Kind, catalogue: Catalogue, state: ModelState, parameters: Parameters) -> Snapshot:
     scorer = model.scorer_of(catalogue, parameters.arrays, state.details)
     shapes = model.state_shapes(scorer)
+    if model.needs_whole_state and (missing := sorted(shapes.keys() - parameters.state.keys())):
+        raise DataError(f"state: lacks {missing[0]!r}, which training needs.")
     for name, array in parameters.state.items():
         if name not in shapes:
             raise DataError(f"state: holds {name!r}, which training does not need.")

@@ -189,9 +189,8 @@ class _Epoch:
         if rmse < self.limit:
             return rmse
         config = self.course.config  # exploded, or NaN
-        lower = [f"learning_rate ({config.learning_rate:g})"]
-        if config.momentum:
-            lower.append(f"momentum ({config.momentum:g})")
+        settings = {name: getattr(config, name) for name in ("learning_rate", "momentum") if getattr(config, name)}
+        lower = [f"{name} ({value:g})" for name, value in settings.items()] or ["init_std"]
         larger = " or raise batch_size" if config.batch_size else ""
         advice = f", or {self.learner.advice}" if self.learner.advice else ""
         raise TrainingError(
