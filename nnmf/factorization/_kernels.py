@@ -16,7 +16,7 @@ import numpy as np
 
 from nnmf._compiled import compiled
 
-from ._vectors import add, dot, fetch, step, take
+from ._vectors import add, dot, fetch, step, step_about, take
 
 # Ratings between asking for the rows of factors that one needs and using them: those of large tables come from main memory.
 AHEAD = 8
@@ -24,13 +24,26 @@ AHEAD = 8
 
 @compiled
 def train_funk(
-    blocks, taken, starts, errors, user, item, rating, user_factors, item_factors, learning_rate, unit, user_l2, item_l2
+    blocks,
+    taken,
+    starts,
+    errors,
+    user,
+    item,
+    rating,
+    user_factors,
+    item_factors,
+    centres,
+    learning_rate,
+    unit,
+    user_l2,
+    item_l2,
 ) -> None:
     """Funk SVD on blocks, one rating r of user u and item i after another:
 
         e    = r - p_u . q_i
-        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] p_u)
-        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] q_i)        (the old p_u)
+        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] (p_u - centres[0]))
+        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] (q_i - centres[1]))        (the old p_u)
 
     Parameters
     ----------
@@ -39,6 +52,7 @@ def train_funk(
     starts, user, item, rating : as `lay_out` returns them.
     errors : float64 array of shape (n_blocks,): errors[block] becomes the block's sum of e^2.
     user_factors, item_factors : float32 arrays of shape (n_users, width), (n_items, width), width = padded(n_factors).
+    centres : float32 array of shape (2, width): what the rows of users, and of items, are drawn towards.
     user_l2, item_l2 : float32 arrays of shape (n_users,), (n_items,): penalty of each row at each of its ratings.
     """
     rate, pull, one = np.float32(learning_rate), np.float32(learning_rate / unit), np.float32(1)
@@ -52,8 +66,9 @@ def train_funk(
             fetch(item_factors, np.uint64(item[ahead]))
             e = rating[n] - dot(user_factors, u, item_factors, i)
             squared += np.float64(e) * np.float64(e)
-            keep_u, keep_i = one - rate * user_l2[u], one - rate * item_l2[i]
-            step(user_factors, u, item_factors, i, keep_u, pull * e, keep_i, pull * e)
+            fade_u, fade_i = rate * user_l2[u], rate * item_l2[i]
+            keep_u, keep_i = one - fade_u, one - fade_i
+            step_about(user_factors, u, item_factors, i, keep_u, pull * e, keep_i, pull * e, centres, fade_u, fade_i)
         errors[block] = squared
         at = take(taken)
 

@@ -102,7 +102,8 @@ class FunkLearner(Learner):
         self._check_start()
         self.n_streamed = len(train)
         self._schedule = self._lay_out(train)
-        self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in self._schedule.counts]
+        rate = config.learning_rate or 1.0
+        self._l2 = [_penalties(n, config.l2 or 0.0, config.l2_prior or 0.0, 1 / rate) for n in self._schedule.counts]
         self._workers = Workers(self.n_threads)
 
     def _lay_out(self, train: Ratings) -> Schedule:
@@ -126,7 +127,9 @@ class FunkLearner(Learner):
 
     def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
         """What the kernel takes after the columns: parameters and settings."""
-        return *(self.tables[name] for name in self.names), learning_rate, self.unit, *self._l2
+        centres = zero_rows(2, self.n_factors)
+        centres[:, : self.n_factors] = [[self._centre(name)] for name in self.names]
+        return *(self.tables[name] for name in self.names), centres, learning_rate, self.unit, *self._l2
 
     def end(self) -> None:
         if self._schedule is not None:
@@ -190,8 +193,10 @@ def _unit(rating: np.ndarray) -> float:
     return spread / _SPREAD_OF_STARS if spread > 0 else 1.0
 
 
-def _penalties(counts: np.ndarray, l2: float, power: float) -> np.ndarray:
-    """Penalty of each row by its number of ratings: float32 array of the counts' shape."""
-    counts = np.maximum(counts, 1)
-    penalties: np.ndarray = (l2 * (counts / counts.mean()) ** power).astype(np.float32)
+def _penalties(counts: np.ndarray, l2: float, prior: float, most: float) -> np.ndarray:
+    """Penalty of each row at each of its ratings: float32 array of the counts' shape.
+
+    None is above the one with which a single step would take all that a row has learned; beyond it steps would swing.
+    """
+    penalties: np.ndarray = np.minimum(l2 * (1 + prior / np.maximum(counts, 1)), most).astype(np.float32)
     return penalties

@@ -102,6 +102,31 @@ def step(typing, a, row_a, b, row_b, keep_a, gain_a, keep_b, gain_b):
 
 
 @intrinsic
+def step_about(typing, a, row_a, b, row_b, keep_a, gain_a, keep_b, gain_b, centres, pull_a, pull_b):
+    """`step`, and besides a[row_a] += pull_a centres[0],  b[row_b] += pull_b centres[1]."""
+
+    def build(context, builder, signature, args):
+        pointer_a, width = _row(context, builder, a, args[0], args[1])
+        pointer_b, _ = _row(context, builder, b, args[2], args[3])
+        rows = (_row(context, builder, centres, args[8], ir.Constant(width.type, row))[0] for row in (0, 1))
+        keep_a, gain_a, keep_b, gain_b = (_splat(builder, scalar) for scalar in args[4:8])
+        pull_a, pull_b = (_splat(builder, scalar) for scalar in args[9:])
+        for at_a, at_b, *at in _vectors(builder, width, pointer_a, pointer_b, *rows):
+            old_a, old_b = builder.load(at_a, align=4), builder.load(at_b, align=4)
+            home_a, home_b = (
+                builder.fmul(pull, builder.load(centre, align=4), flags=_FUSE)
+                for pull, centre in zip((pull_a, pull_b), at, strict=True)
+            )
+            new_a = builder.fadd(_blend(builder, keep_a, old_a, gain_a, old_b), home_a, flags=_FUSE)
+            new_b = builder.fadd(_blend(builder, keep_b, old_b, gain_b, old_a), home_b, flags=_FUSE)
+            builder.store(new_a, at_a, align=4)
+            builder.store(new_b, at_b, align=4)
+        return context.get_dummy_value()
+
+    return types.void(a, types.uint64, b, types.uint64, *[types.float32] * 4, centres, *[types.float32] * 2), build
+
+
+@intrinsic
 def add(typing, a, row_a, b, row_b, keep, gain):
     """a[row_a] = keep a[row_a] + gain b[row_b]"""
 
