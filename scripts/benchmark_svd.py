@@ -241,13 +241,12 @@ def users(args: argparse.Namespace) -> Lines:
     factors = [zero_rows(n_rows, 16) for n_rows in (n_users, n_items)]
     for table in factors:
         table[:] = 0.1 * rng.standard_normal(table.shape, np.float32)
-    centres = zero_rows(2, 16)
     l2 = [np.full(n_rows, 0.02, np.float32) for n_rows in (n_users, n_items)]
     costs: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for epoch, t in itertools.product(range(args.runs), THREADS):
         with Workers(t) as workers:
             start, busy = time.perf_counter(), time.process_time()
-            schedule.run(train_funk, *factors, centres, 0.01, 1.0, *l2, seed=0, epoch=epoch, workers=workers)
+            schedule.run(train_funk, *factors, 0.01, 1.0, *l2, seed=0, epoch=epoch, workers=workers)
             costs[t].append((time.perf_counter() - start, time.process_time() - busy))
     wall, cpu = ({t: median(cost[at] for cost in costs[t]) for t in THREADS} for at in (0, 1))
     for t in THREADS:

@@ -39,8 +39,6 @@ class Problem:
         self.implicit_factors = draw(n_items)
         self.biases = [np.zeros(n_users, np.float32), np.zeros(n_items, np.float32)]
         self.global_mean = float(self.columns[2].mean())
-        self.centres = zero_rows(2, n_factors)
-        self.centres[:, :n_factors] = rng.normal(0, spread, (2, 1))
         self.penalties = [np.full(n_users, l2, np.float32), np.full(n_items, l2 / 2, np.float32), 0.3]
 
     def parameters(self, kind):
@@ -53,7 +51,7 @@ class Problem:
 
     def epoch(self, kind, learning_rate, n_threads=1, seed=0, unit=1.0, tick=None):
         kernel = getattr(_kernels, f"train_{kind}")
-        mean = [self.centres if kind == "funk" else self.global_mean]
+        mean = [] if kind == "funk" else [self.global_mean]
         penalties = self.penalties[: 2 if kind == "funk" else 3]
         arguments = *self.parameters(kind), *mean, learning_rate, unit, *penalties
         with Workers(n_threads) as workers:
@@ -61,7 +59,7 @@ class Problem:
 
     def reference_epoch(self, kind, parameters, learning_rate, seed=0, unit=1.0):
         schedule = self.schedule(kind)
-        mean = [self.centres if kind == "funk" else self.global_mean]
+        mean = [] if kind == "funk" else [self.global_mean]
         penalties = self.penalties[: 2 if kind == "funk" else 3]
         arguments = *parameters, *mean, learning_rate, unit, *penalties
         blocks = np.concatenate(list(schedule.rounds(0, seed)))

@@ -127,9 +127,7 @@ class FunkLearner(Learner):
 
     def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
         """What the kernel takes after the columns: parameters and settings."""
-        centres = zero_rows(2, self.n_factors)
-        centres[:, : self.n_factors] = [[self._centre(name)] for name in self.names]
-        return *(self.tables[name] for name in self.names), centres, learning_rate, self.unit, *self._l2
+        return *(self.tables[name] for name in self.names), learning_rate, self.unit, *self._l2
 
     def end(self) -> None:
         if self._schedule is not None:

@@ -15,24 +15,25 @@ class FunkSVD(Factorization):
 
     Prediction: ``r_ui = p_u . q_i``.
 
-    Objective: the sum over the ratings of ``(r - r_ui)^2 + l2_u |p_u - c|^2 + l2_i |q_i - c|^2``, with
-    c = ``sqrt(|mean rating| / n_factors)`` in every place (-c for items where the mean is below zero), so that what is known by few
-    ratings is predicted near the mean. A row of n ratings pays ``l2 * (1 + l2_prior / n)`` at each of them, as if there were
-    l2_prior more.
+    Objective: the sum over the ratings of ``(r - r_ui)^2 + (l2_u + l2_i) / 2 * |p_u - q_i|^2``, of whose penalty each side follows
+    its own share. A row of n ratings pays ``l2 * (1 + l2_prior / n)`` at each of them, as if there were l2_prior more. What is
+    drawn to the vectors that it met, and not to zero, keeps to the mean rating where ratings are few, and learns from which items
+    a user chose to rate at all.
 
     Update, at each rating, both from the old values, with e = r - r_ui::
 
-        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * (p_u - c))
-        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * (q_i - c))
+        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * (p_u - q_i))
+        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * (q_i - p_u))
 
     with unit the spread of the ratings over that of 1 to 5 stars, 1.125, so that any scale is trained alike. No penalty is above
-    1 / learning_rate, with which one step takes all back. Initial factors are normal about c, with standard deviation
-    ``init_std * sqrt(unit)``, so that the first predictions are the mean rating.
+    1 / learning_rate, with which one step takes all back. Initial factors are normal about ``sqrt(mean rating / n_factors)``,
+    with standard deviation ``init_std * sqrt(unit)``, so that the first predictions are the mean rating.
 
     Presets: ``fast``, the default, takes the same defaults for any table. ``accurate`` chooses l2 and n_epochs, unless they are
-    given, by training on nine tenths of the ratings with each of `tries` and predicting the others, or the validation table where
-    there is one. It then trains on all ratings; what it chose stands in `config`, which `fit_more` and `resume` keep to. It takes
-    about twelve times as long. A table of fewer than 1,000 ratings is trained with the defaults.
+    given, by training on nine tenths of the ratings with each of `tries` and predicting the others (of small tables several tenths
+    in turn), or the validation table where there is one. It then trains on all ratings; what it chose stands in `config`, which
+    `fit_more` and `resume` keep to. It takes about twelve times as long, on small tables a few seconds. A table of fewer than 500
+    ratings is trained with the defaults.
 
     Cold start: the mean rating of the known side, else of all.
 
@@ -69,14 +70,14 @@ class SVD(Factorization):
     Prediction: ``r_ui = mu + b_u + b_i + p_u . q_i``, mu the mean training rating.
 
     Objective: the sum over the ratings of
-    ``(r - r_ui)^2 + l2_u |p_u|^2 + l2_i |q_i|^2 + bias_l2 * (l2_u b_u^2 + l2_i b_i^2)``. A row of n ratings pays
-    ``l2 * (1 + l2_prior / n)`` at each of them, as if there were l2_prior more.
+    ``(r - r_ui)^2 + (l2_u + l2_i) / 2 * |p_u - q_i|^2 + bias_l2 * (l2_u b_u^2 + l2_i b_i^2)``, each side following its own share
+    as in `FunkSVD`. A row of n ratings pays ``l2 * (1 + l2_prior / n)`` at each of them, as if there were l2_prior more.
 
     Update, at each rating, from the old values, with e = r - r_ui::
 
         b_u <- b_u + learning_rate * (e - bias_l2 * l2_u * b_u)        b_i likewise
-        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * p_u)
-        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * q_i)
+        p_u <- p_u + learning_rate * (e * q_i / unit - l2_u * (p_u - q_i))
+        q_i <- q_i + learning_rate * (e * p_u / unit - l2_i * (q_i - p_u))
 
     with unit, the highest penalty and the presets as in `FunkSVD`. Initial biases are zero, initial factors normal with
     standard deviation ``init_std * sqrt(unit)``.
@@ -135,7 +136,7 @@ class SVDpp(SVD):
 
     Objective and updates: as `SVD` with x_u in place of p_u for q_i, p_u's update unchanged, and for every j in N(u)::
 
-        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i / unit - l2_u * y_j)
+        y_j <- y_j + learning_rate * (e * |N(u)|^-1/2 * q_i / unit - l2_u * (y_j - |N(u)|^-1/2 * q_i))
 
     The updates of all y_j at every rating are carried out exactly, at the cost of one (see `_kernels.train_svdpp`); users are
     visited one after another in random order, on one thread.

@@ -11,10 +11,15 @@ Numba compiles a cached loop anew when the file of the loop changes, not when th
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from nnmf.errors import ConfigError
 
 LANES = 16  # floats in the widest vector register (AVX-512); narrower machines split it
 
@@ -24,13 +29,31 @@ def padded(n_factors: int) -> int:
     return -(-n_factors // LANES) * LANES
 
 
+@contextlib.contextmanager
+def room_for(n_rows: int, n_factors: int) -> Iterator[None]:
+    """Say in a sentence that there is not the memory for a table of factors."""
+    try:
+        yield
+    except (MemoryError, ValueError):  # the latter where NumPy cannot count so many
+        raise ConfigError(
+            f"n_factors: {n_rows:,} rows of {n_factors:,} factors take {4e-9 * n_rows * padded(n_factors):,.1f} GB, more "
+            "memory than can be had; take fewer factors."
+        ) from None
+
+
 def zero_rows(n_rows: int, n_factors: int) -> np.ndarray:
     """A table of factors: zeros, float32 (n_rows, padded(n_factors)).
 
     Each row starts where a line of the cache does: an epoch over rows that do not takes up to twice as long.
+
+    Raises
+    ------
+    ConfigError
+        There is not the memory for it.
     """
     width = padded(n_factors)
-    numbers = np.zeros(n_rows * width + LANES, np.float32)
+    with room_for(n_rows, n_factors):
+        numbers = np.zeros(n_rows * width + LANES, np.float32)
     first = -numbers.ctypes.data % (4 * LANES) // 4
     return numbers[first : first + n_rows * width].reshape(n_rows, width)
 
@@ -99,31 +122,6 @@ def step(typing, a, row_a, b, row_b, keep_a, gain_a, keep_b, gain_b):
         return context.get_dummy_value()
 
     return types.void(a, types.uint64, b, types.uint64, *[types.float32] * 4), build
-
-
-@intrinsic
-def step_about(typing, a, row_a, b, row_b, keep_a, gain_a, keep_b, gain_b, centres, pull_a, pull_b):
-    """`step`, and besides a[row_a] += pull_a centres[0],  b[row_b] += pull_b centres[1]."""
-
-    def build(context, builder, signature, args):
-        pointer_a, width = _row(context, builder, a, args[0], args[1])
-        pointer_b, _ = _row(context, builder, b, args[2], args[3])
-        rows = (_row(context, builder, centres, args[8], ir.Constant(width.type, row))[0] for row in (0, 1))
-        keep_a, gain_a, keep_b, gain_b = (_splat(builder, scalar) for scalar in args[4:8])
-        pull_a, pull_b = (_splat(builder, scalar) for scalar in args[9:])
-        for at_a, at_b, *at in _vectors(builder, width, pointer_a, pointer_b, *rows):
-            old_a, old_b = builder.load(at_a, align=4), builder.load(at_b, align=4)
-            home_a, home_b = (
-                builder.fmul(pull, builder.load(centre, align=4), flags=_FUSE)
-                for pull, centre in zip((pull_a, pull_b), at, strict=True)
-            )
-            new_a = builder.fadd(_blend(builder, keep_a, old_a, gain_a, old_b), home_a, flags=_FUSE)
-            new_b = builder.fadd(_blend(builder, keep_b, old_b, gain_b, old_a), home_b, flags=_FUSE)
-            builder.store(new_a, at_a, align=4)
-            builder.store(new_b, at_b, align=4)
-        return context.get_dummy_value()
-
-    return types.void(a, types.uint64, b, types.uint64, *[types.float32] * 4, centres, *[types.float32] * 2), build
 
 
 @intrinsic

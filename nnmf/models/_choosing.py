@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
 import math
 from collections.abc import Sequence
@@ -16,10 +17,10 @@ from ._training import train_once
 
 logger = logging.getLogger("nnmf")
 
-# Part of the ratings that is trained on while the settings are chosen.
-_PART = 0.9
-# Ratings to choose by, at least: fewer find chance differences.
-_FEWEST = 100
+# Tenths of the ratings are held out, one after another, until so many are predicted: fewer find chance differences.
+_TENTHS, _ENOUGH = 10, 5000
+# Ratings of a table for which settings are chosen, at least.
+_FEWEST = 500
 
 
 def best_of(model: Kind, configs: Sequence[TrainConfig], train: Ratings, valid: Ratings | None) -> TrainConfig:
@@ -32,38 +33,47 @@ def best_of(model: Kind, configs: Sequence[TrainConfig], train: Ratings, valid: 
     configs : sequence of TrainConfig
         Those to try, and first the one to take where there are not ratings enough to choose by.
     train : Ratings
-        The ratings to train on: without a validation table a random tenth of them, drawn by the seed, is held out to choose by.
+        The ratings to train on. Without a validation table a random tenth of them, drawn by the seed, is held out to choose by;
+        of a table of fewer than 50,000 ratings several tenths in turn.
     valid : Ratings or None
-        Ratings to choose by in place of that tenth.
+        Ratings to choose by in place of those.
 
     Returns
     -------
     TrainConfig
         The first of those with the lowest RMSE. Settings that diverge are not chosen while others do not.
     """
-    part, judges = train.split(_PART, model.config.seed) if valid is None else (train, valid)
-    if len(judges) < _FEWEST:
-        logger.info(
-            "Settings: the fast ones, for %d ratings are too few to choose by (%d are needed).", len(judges), _FEWEST
-        )
+    if valid is None and len(train) < _FEWEST:
+        logger.info("Settings: the fast ones, for %d ratings are too few to choose by (under %d).", len(train), _FEWEST)
         return configs[0]
-    found = [_score(model, config, part, judges, keep_best=valid is not None) for config in configs]
-    best = configs[found.index(min(found))]
+    squares, n_ratings = [0.0] * len(configs), 0
+    for part, judges in _parts(train, valid, model.config.seed):
+        n_ratings += len(judges)
+        for at, config in enumerate(configs):
+            squares[at] += len(judges) * _rmse(model, config, part, judges, keep_best=valid is not None) ** 2
+    best = configs[squares.index(min(squares))]
     values = [config.to_dict() for config in configs]
-    names = [name for name in values[0] if len({str(value[name]) for value in values}) > 1]
+    names = [name for name in values[0] if any(value[name] != values[0][name] for value in values)]
     logger.info(
-        "Settings: %s, of %d tried on %d %s ratings the best, RMSE %.4f.",
+        "Settings: %s, of %d tried the best on %d %s ratings (RMSE %.4f).",
         ", ".join(f"{name}={getattr(best, name)}" for name in names),
         len(configs),
-        len(judges),
+        n_ratings,
         "held-out" if valid is None else "validation",
-        min(found),
+        math.sqrt(min(squares) / n_ratings),
     )
     return best
 
 
-def _score(model: Kind, config: TrainConfig, part: Ratings, judges: Ratings, keep_best: bool) -> float:
-    """RMSE of a model of these settings, of its best epoch or of its last."""
+def _parts(train: Ratings, valid: Ratings | None, seed: int) -> list[tuple[Ratings, Ratings]]:
+    """(ratings to train on, ratings to choose by)"""
+    if valid is not None:
+        return [(train, valid)]
+    return list(itertools.islice(train.folds(_TENTHS, seed), math.ceil(_ENOUGH / len(train) * _TENTHS)))
+
+
+def _rmse(model: Kind, config: TrainConfig, part: Ratings, judges: Ratings, keep_best: bool) -> float:
+    """What a model of these settings comes to, by its best epoch or by its last."""
     tried = copy.copy(model)
     try:
         train_once(tried, config, part, judges if keep_best else None)
