@@ -1,5 +1,6 @@
 """Settings that suit any table, and those that `preset="accurate"` chooses for one."""
 
+import json
 import logging
 
 import numpy as np
@@ -9,6 +10,7 @@ from nnmf import SVD, FunkSVD, Ratings, SVDpp, load
 from nnmf.errors import TrainingError
 from nnmf.metrics import rmse
 from nnmf.models import DampedBiases
+from nnmf.storage import RunFolder
 from nnmf.testing import low_rank
 
 MODELS = pytest.mark.parametrize("model_class", [FunkSVD, SVD, SVDpp])
@@ -127,6 +129,10 @@ def test_what_was_chosen_is_saved_and_kept_to(table, tmp_path):
     model.save(tmp_path / "svd")
     loaded = load(tmp_path / "svd")
     assert loaded.config == chosen
+    run = RunFolder.begin(tmp_path / "run", {"model": "svd", **SVD(preset="accurate", n_factors=4).config.to_dict()})
+    SVD(preset="accurate", n_factors=4).fit(train, callbacks=[run])
+    run.close()
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == {"model": "svd", **chosen.to_dict()}
     loaded.fit_more(more, n_epochs=1)
     assert (loaded.config.l2, loaded.config.preset) == (chosen.l2, "accurate")
     # Another table is chosen for anew.
