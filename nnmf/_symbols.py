@@ -138,6 +138,11 @@ class Lookup:
     width: int
     node: int
 
+    @property
+    def holds_biases(self) -> bool:
+        """Whether its rows are biases: it is named so, for a vector may be one number wide, too."""
+        return self.weight.endswith("bias_weight")
+
 
 def lookups(symbol: Symbol) -> list[Lookup]:
     """The tables that a network looks ``user`` and ``item`` up in at once."""

@@ -25,7 +25,7 @@ from nnmf import fit
 from nnmf.config import DataConfig
 from nnmf.datasets import load_tables
 tables = load_tables(DataConfig(dataset="ml-100k", fold="u1"))
-model = fit(sys.argv[1], tables.train, tables.test, n_epochs=int(sys.argv[2]), batch_size=int(sys.argv[3]), ctx="cpu")
+model = fit(sys.argv[1], tables.train, tables.test, n_epochs=int(sys.argv[2]), batch_size=int(sys.argv[3]), preset="tutorial", ctx="cpu")
 print(json.dumps({"samples_per_second": model.history[-1].samples_per_second}))
 """
 

@@ -124,7 +124,8 @@ def main() -> None:
     print(lines[0], flush=True)
     for name, train, held_out, best in tables(arguments.tables):
         cells = [rmse(held_out.rating, np.full(len(held_out), train.rating.mean(dtype=np.float64)))]
-        cells.append(rmse(held_out.rating, DampedBiases.of(train).predict(held_out)))
+        biases = DampedBiases.of(train).predict(held_out.user, held_out.item)
+        cells.append(rmse(held_out.rating, np.clip(biases, *train.scale)))
         start = time.perf_counter()
         seconds = []
         for model in arguments.models:

@@ -27,16 +27,23 @@ from nnmf.tables import UNKNOWN
 
 METRICS = ("ndcg@10", "recall@10", "coverage@10")
 FOLDS = ("ua", "ub")
-TUTORIAL = {"n_epochs": 10}
+TUTORIAL = {"preset": "tutorial"}
 # Steps as large as the tutorial's for a rating: 0.05 at 64 is 0.8 at 1,024.
-LARGE = {"batch_size": 1024, "learning_rate": 0.8}
+LARGE = {"preset": "tutorial", "batch_size": 1024, "learning_rate": 0.8}
 RANKING = {**LARGE, "n_factors": 32, "negatives": 8, "l2": 3e-5, "n_epochs": 24}
-RANKING_MLP = {"batch_size": 1024, "learning_rate": 0.4, "negatives": 4, "l2": 1e-5, "n_epochs": 20}
+RANKING_MLP = {
+    "preset": "tutorial",
+    "batch_size": 1024,
+    "learning_rate": 0.4,
+    "negatives": 4,
+    "l2": 1e-5,
+    "n_epochs": 20,
+}
 # (row of the table, model, settings)
 MODELS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("SVD, its defaults", "svd", {}),
     ("`plain`, the tutorial's settings", "plain", TUTORIAL),
-    ("`plain`, the best settings without negatives", "plain", {"l2": 4e-3, "n_epochs": 6}),
+    ("`plain`, the best settings without negatives", "plain", {"preset": "tutorial", "l2": 4e-3, "n_epochs": 6}),
     ("`plain` with 8 negatives", "plain", RANKING),
     ("the same settings, 0 negatives", "plain", {**RANKING, "negatives": 0}),
     ("`one_layer_mlp`, the tutorial's settings", "one_layer_mlp", TUTORIAL),
@@ -93,7 +100,7 @@ def choose() -> None:
                 if result.epoch % (settings["n_epochs"] // 4) == 0:
                     found.append(f"{model.evaluate(part, ['ndcg@10'])['ndcg@10']:.4f}")
 
-            fit(name, train, callbacks=[look], **settings)
+            fit(name, train, callbacks=[look], **{"preset": "tutorial", **settings})
             print(name, settings, *found, flush=True)
 
 

@@ -68,7 +68,9 @@ def changes(kind: str) -> Iterator[dict[str, Any]]:
 def search(kind: str, names: list[str]) -> None:
     """Prints what each change comes to, the best on average first."""
     parts = [(train, held_out) for _, train, held_out, _ in tables(names)]
-    biases = [rmse(held_out.rating, DampedBiases.of(train).predict(held_out)) for train, held_out in parts]
+    biases = [
+        rmse(held_out.rating, DampedBiases.of(train).predict(held_out.user, held_out.item)) for train, held_out in parts
+    ]
     found = []
     for settings in changes(kind):
         cells = [100 * score(kind, part, 0, settings) / base for part, base in zip(parts, biases, strict=True)]

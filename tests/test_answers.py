@@ -126,12 +126,38 @@ def test_a_trained_model_lets_its_table_go(name):
     assert alive() is None and model.rmse(test) > 0
 
 
+def test_damped_biases_are_those_of_a_slow_loop():
+    table = low_rank(n_ratings=300)
+    found = nnmf.models.DampedBiases.of(table)
+    mean = table.rating.mean(dtype=float)
+    for item in range(table.n_items):
+        its = table.rating[table.item == item].astype(float) - mean
+        assert found.item_bias[item] == pytest.approx(its.sum() / (len(its) + 5), abs=1e-5)
+    for user in range(table.n_users):
+        mine = table.user == user
+        left = table.rating[mine] - mean - found.item_bias[table.item[mine]]
+        assert found.user_bias[user] == pytest.approx(left.sum() / (len(left) + 5), abs=1e-5)
+    answers = found.predict(np.array([3, -1, 3]), np.array([2, 2, -1]))
+    expected = [found.user_bias[3] + found.item_bias[2], found.item_bias[2], found.user_bias[3]]
+    assert answers == pytest.approx(mean + np.array(expected))
+
+
 def test_a_model_below_the_mean_says_so(caplog):
     train, test = low_rank().split(0.8)
     with caplog.at_level(logging.WARNING):
-        nnmf.fit("plain", train, test, n_factors=2, n_epochs=1, batch_size=50, learning_rate=1e-6, ctx="cpu")
+        nnmf.fit("plain", train, test, n_factors=2, n_epochs=1, batch_size=50, preset="tutorial", ctx="cpu")
     assert "is no better than that of answering the mean rating to everything" in caplog.text
     caplog.clear()
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((60, 40)) < 0.5)
+    rating = 3 + rng.normal(size=60)[user] + rng.normal(size=40)[item] + 0.1 * rng.normal(size=len(user))
+    table = nnmf.Ratings.from_arrays(user, item, rating)
+    for valid in (None, table):
+        nnmf.fit("plain", table, valid, n_factors=1, n_epochs=40, batch_size=50, l2=0.001, learning_rate=0.5, ctx="cpu")
+        assert "is no better than that of damped means of users and items, 0." in caplog.messages[-1]
+        caplog.clear()
+        nnmf.fit("biased", table, valid, n_epochs=40, batch_size=50, l2=0.001, ctx="cpu")
+        assert "no better" not in caplog.text
     model = nnmf.fit("svd", train, test, n_epochs=20)
     assert "no better" not in caplog.text
     with caplog.at_level(logging.WARNING):
@@ -180,3 +206,33 @@ def test_what_was_never_trained_is_nobody_s_neighbour(name):
     users, _ = model.similar_users(whole.users.ids[30], 60)
     assert not set(items.tolist()) & set(whole.items.ids[:8].tolist())
     assert not set(users.tolist()) & set(whole.users.ids[:10].tolist())
+
+
+def test_a_table_under_a_scale_that_is_none_of_its_ratings_is_refused(small):
+    """A table that is read under another's ids has its scale."""
+    ids = small.users.ids[small.user], small.items.ids[small.item]
+    beyond = nnmf.Ratings.from_arrays(*ids, small.rating + 20, like=small)
+    with pytest.raises(DataError, match=r"arrays: its mean rating, .*, lies outside its scale, from .* give the scale"):
+        nnmf.fit("svd", beyond, n_epochs=2)
+    assert nnmf.fit("svd", nnmf.Ratings.from_arrays(*ids, small.rating + 20), n_epochs=2).global_mean > 20
+
+
+def test_a_table_of_strangers_is_said_wherever_it_is_given(small, caplog):
+    model = nnmf.fit("svd", small, n_epochs=2)
+    strangers = nnmf.Ratings.from_arrays([5000], [7000], [3.0], name="swapped")
+    line = (
+        "Not one user or item of swapped (1 ratings) is known to the model, so the mean rating answers for all of them"
+    )
+    for go in (
+        model.rmse,
+        model.evaluate,
+        lambda table: nnmf.fit("svd", small, table, n_epochs=1),
+        lambda table: nnmf.fit("svd", small, test=table.mapped(small), n_epochs=1),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            go(strangers)
+            assert [record.getMessage().startswith(line) for record in caplog.records].count(True) == 1
+    caplog.clear()
+    half = nnmf.Ratings.from_arrays([small.users.ids[0], 5000], [7000, 7001], [3.0, 3.0])
+    assert model.rmse(half) >= 0 and not caplog.records

@@ -220,7 +220,7 @@ def test_more_draws_of_the_same_table_are_added(tables, settings, tmp_path):
     resumed.config = whole.config
     for model in (half.fit_more(train, n_epochs=3), nnmf.load(tmp_path / "half").fit_more(train, n_epochs=3)):
         assert_same_model(model, whole)
-        assert model.scorer.totals.n_draws == 5 * settings["sweeps"] * settings["n_chains"]
+        assert model.scorer.totals.n_draws == 4 * settings["sweeps"] * settings["n_chains"]  # the first epoch's go
     assert_same_model(resumed.resume(train), whole)
 
 

@@ -44,7 +44,9 @@ def table():
 )
 def test_the_defaults_suit_sparse_and_dense_tables(size, biases, bands):
     train, held_out = drawn(*size)
-    assert rmse(held_out.rating, DampedBiases.of(train).predict(held_out)) == pytest.approx(biases, abs=0.001)
+    assert rmse(held_out.rating, DampedBiases.of(train).predict(held_out.user, held_out.item)) == pytest.approx(
+        biases, abs=0.001
+    )
     for model_class, (low, high) in bands.items():
         assert NOISE < low < model_class().fit(train).rmse(held_out) < high, model_class
 

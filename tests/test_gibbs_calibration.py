@@ -27,9 +27,10 @@ def test_what_is_drawn_from_the_prior_stays_so(n_ratings, n_blocks, n_days, n_fa
     assert not {name: far for name, far in found.items() if abs(far) > FAR}
 
 
-@pytest.mark.parametrize(("n_ratings", "n_blocks"), [(12, (0, 0)), (40, (1, 0))], ids=["few ratings", "a block"])
+@pytest.mark.parametrize(("n_ratings", "n_blocks"), [(4, (0, 0)), (40, (1, 0))], ids=["few ratings", "a block"])
 def test_what_is_drawn_from_the_prior_stays_so_on_a_grid(n_ratings, n_blocks):
-    found = surprises(OrdinalWorld(n_ratings, n_blocks), 1500, 2)
+    """Cut points move slowly where few ratings lie near them: more sweeps."""
+    found = surprises(OrdinalWorld(n_ratings, n_blocks), 1500, 8)
     assert not {name: far for name, far in found.items() if abs(far) > FAR}
 
 

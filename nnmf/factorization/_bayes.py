@@ -32,7 +32,8 @@ class Bayes(Model):
     and factor with a precision of its feature and factor; means are N(0, 1), precisions Gamma(1/2, 1/2), the noise is normal
     with a precision that is Gamma(1/2, 1/2), all for ratings measured from their mean in units of their standard deviation.
     Everything is drawn in turn given all else; a sweep over all leaves a draw, an epoch is ``sweeps`` of them; predictions are
-    the mean over all draws of all chains, samplers that start apart. There is no step size and no penalty to choose.
+    the mean over the draws of all chains, samplers that start apart; those of the first epoch, which is still on its way, go when
+    others come. There is no step size and no penalty to choose.
 
     Cold start: an unknown item is answered by what is predicted of the user with the mean of all items, an unknown user
     likewise, both by the mean rating.
@@ -43,7 +44,7 @@ class Bayes(Model):
         Settings; those at None take `defaults`.
     **settings
         Single settings over ``config``: n_factors=10, n_epochs=10, sweeps=10, n_chains=4, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
-        draws kept, for intervals), init_std=.1, seed=0, n_threads=all cores (the draws are the same for any number), patience.
+        draws kept, for intervals), init_std by the table, seed=0, n_threads=all cores (the draws are the same for any number), patience.
 
     Raises
     ------
@@ -65,14 +66,13 @@ class Bayes(Model):
         "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
-        "init_std": 0.1,
+        "init_std": None,  # follows the table
     }
     #: what the presets change of these
     presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": {**defaults, "n_factors": 32}}
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        super().__init__(settled(given, self.kind, self.presets))
+        super().__init__(settled(config, settings, self.kind, self.presets))
         names = [name.strip() for name in str(self.config.features).split(",")]
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(

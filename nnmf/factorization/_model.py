@@ -47,11 +47,12 @@ class Factorization(Model):
     derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        super().__init__(settled(given, self.kind, dict.fromkeys(("fast", "accurate"), self.defaults)))
+        presets = dict.fromkeys(("fast", "accurate"), self.defaults)
+        super().__init__(settled(config, settings, self.kind, presets))
         accurate = self.config.preset == "accurate"
+        given = {**(config.to_dict() if config else {}), **settings}
         #: settings that are chosen for each table
-        self._open = [name for name in self.tries[0] if accurate and getattr(given, name) is None]
+        self._open = [name for name in self.tries[0] if accurate and given.get(name) is None]
 
     def config_for(self, train: Ratings, valid: Ratings | None) -> TrainConfig:
         if not self._open:

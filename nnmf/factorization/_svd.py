@@ -35,6 +35,9 @@ class FunkSVD(Factorization):
     `fit_more` and `resume` keep to. It takes about twelve times as long, on small tables a few seconds. A table of fewer than 500
     ratings is trained with the defaults.
 
+    Steps: ratings whose mean is over 20 times their unit away from zero (of 1 to 5 stars: 20) are learned at a rate that is
+    shorter by as much; there `SVD`, which starts at the mean, is the better model.
+
     Cold start: the mean rating of the known side, else of all.
 
     Parameters

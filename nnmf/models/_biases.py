@@ -35,10 +35,11 @@ class DampedBiases:
         user_bias = _damped(train.user, train.rating - mean - item_bias[train.item], train.n_users)
         return cls(mean, user_bias, item_bias)
 
-    def predict(self, ratings: Ratings) -> np.ndarray:
-        """Predictions for a table under the same ids, within its scale: float64 array of shape (n_ratings,); unknown ids have no bias."""
-        user, item = (np.append(bias, 0.0) for bias in (self.user_bias, self.item_bias))  # -1 reads the last
-        return np.clip(self.mean + user[ratings.user] + item[ratings.item], *ratings.scale)
+    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        """Unclipped predictions for indices, -1 where unknown, which has no bias: float64 array of shape (n,)."""
+        of_user, of_item = (np.append(bias, 0.0) for bias in (self.user_bias, self.item_bias))  # -1 reads the last
+        prediction: np.ndarray = self.mean + of_user[user] + of_item[item]
+        return prediction
 
 
 def _damped(index: np.ndarray, rest: np.ndarray, n: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,9 @@ from nnmf.training import (
 )
 
 from ._answers import Answers
+from ._biases import DampedBiases
 from ._catalogue import Catalogue
-from ._ids import check_table
+from ._ids import check_table, under
 from ._kind import Kind
 from ._learned import Learned
 
@@ -128,11 +130,11 @@ def _run(
 ) -> None:
     """Train, and make the model what came of it; whatever goes wrong, it is what it was, or holds whole epochs."""
     was, config_was = model._learned, model.config
-    every: list[Callback] = [*watched.callbacks, *([EarlyStopping(config.patience)] if config.patience else [])]
-    table, test = (
-        None if ratings is None else ratings.under(catalogue.users, catalogue.items, catalogue.scale)
-        for ratings in (valid, watched.test)
-    )
+    every: list[Callback] = [
+        *_checked(watched.callbacks),
+        *([EarlyStopping(config.patience)] if config.patience else []),
+    ]
+    table, test = (None if ratings is None else under(catalogue, ratings) for ratings in (valid, watched.test))
     history = list(before)
     # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
     keeper = Keeper(table is not None and not config.negatives, kept, _lowest(history[compared_from - 1 :]))
@@ -170,7 +172,15 @@ def _run(
         raise
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
     if watched.warns and not catalogue.negatives:
-        _warn_of_the_mean(catalogue, train, table, model)
+        _warn_of_less(catalogue, train, table, model)
+
+
+def _checked(callbacks: Any) -> list[Callback]:
+    """The callbacks, or a ConfigError for what is none."""
+    found: list[Any] = list(callbacks) if isinstance(callbacks, Iterable) else [None]
+    if not all(map(callable, found)):
+        raise ConfigError(f"callbacks: got {callbacks!r}; give a list of functions of an EpochResult and the model.")
+    return found
 
 
 def _learned(catalogue: Catalogue, history: list[EpochResult], kept: Snapshot | None, compared_from: int) -> Learned:
@@ -183,14 +193,19 @@ def _lowest(history: list[EpochResult]) -> float:
     return min((past.valid_rmse for past in history if past.valid_rmse is not None), default=math.inf)
 
 
-def _warn_of_the_mean(catalogue: Catalogue, train: Ratings, valid: Ratings | None, model: Kind) -> None:
-    """Say so where a model predicts no better than one number does: of the validation ratings, else of those it was trained on."""
+def _warn_of_less(catalogue: Catalogue, train: Ratings, valid: Ratings | None, model: Kind) -> None:
+    """Say so where a model predicts no better than one number, or damped biases, do: of the validation ratings, else of those it
+    was trained on.
+    """
+    biases = DampedBiases.of(train)
     if valid is not None:
         name, found = "validation", model.history[model.best_epoch - 1].valid_rmse
         mean = rmse(valid.rating, np.full(len(valid), catalogue.base))
+        biased = rmse(valid.rating, np.clip(biases.predict(valid.user, valid.item), *catalogue.scale))
     else:
         sample = Sample(train)
         name, found, mean = "training", sample.rmse(model.scorer), sample.spread()
+        biased = rmse(sample.rating, biases.predict(sample.user, sample.item))
     if found is not None and found >= mean > 0:
         logger.warning(
             "The %s RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f; "
@@ -198,6 +213,14 @@ def _warn_of_the_mean(catalogue: Catalogue, train: Ratings, valid: Ratings | Non
             name,
             found,
             mean,
+        )
+    elif found is not None and found >= biased > 0:
+        logger.warning(
+            "The %s RMSE, %.4f, is no better than that of damped means of users and items, %.4f; "
+            "try other settings, more epochs or a model with biases, such as biased_mlp or svd.",
+            name,
+            found,
+            biased,
         )
 
 

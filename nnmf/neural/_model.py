@@ -47,16 +47,25 @@ _SYMBOL = "model-symbol.json"
 class NetworkModel(Model):
     """A network of `nnmf.networks`, or one's own, trained by minibatch SGD with momentum.
 
-    Objective: half the squared error, summed over a batch and divided by its size, plus ``l2 / 2`` times the squared norm of
-    each parameter named ``*_weight``. Update: ``m = momentum * m - learning_rate * gradient``, ``w = w + m``. Initial
-    values are drawn uniformly from +-0.01, biases zero.
+    Objective: half the squared error ``e = (rating - mean) / unit - prediction``, averaged over the ratings, mean and spread of which
+    (1.125 units) are those of the training table; `predict`, the saved symbol and the ONNX file answer ``mean + unit * prediction``.
+    A row of n ratings of a table of users or items adds ``l2 / 2 * (n + 80)`` times its squared norm to the sum over the ratings, a bias
+    ``l2 / 2 * (bias_l2 * n + 80)``; any other parameter, ``l2 / 2`` times its squared norm to their mean.
+
+    Update, by batches of B rows, which follow the table unless ``batch_size`` is given:
+    ``m = momentum * m - learning_rate * gradient``, ``w = w + m``; the learning rate of a batch that follows the table is for 64 rows, and
+    tables of users and items take ``B / 64`` of it. Initial tables are normal with standard deviation ``init_std``, biases (tables whose
+    parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule.
+
+    With ``preset="tutorial"``: no mean and no unit; ``l2 / 2`` times the squared norm of each parameter named ``*_weight`` at every step;
+    initial values uniform from +-0.01, biases zero. A network that ends in LogisticRegressionOutput has no mean and unit either.
 
     Parameters
     ----------
     network : str or callable
         A registered name, ``module:function``, or the function itself.
     config : TrainConfig, default=None
-        Settings; those at None take the network's own defaults, else `defaults`.
+        Settings; those at None take the preset's.
     **settings
         Single settings over ``config``, those that the network's function takes included.
 
@@ -82,7 +91,8 @@ class NetworkModel(Model):
         network = name_of(network)
         taken, names = network_settings(function), {entry.name for entry in dataclasses.fields(TrainConfig)}
         own = {name: settings.pop(name) for name in list(settings) if name in taken and name not in names}
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, also=sorted(taken))
+        every = dict.fromkeys([*TrainConfig.names_for({**taken, **defaults_of("fast", network, None)}), *sorted(taken)])
+        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, every)
         defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size)}
         filled = given.with_defaults(f"network {network!r}", defaults)
         chosen = {name: getattr(filled, name, default) for name, default in taken.items()} | own

@@ -34,8 +34,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 # that a bare product needs.
 _OWN: dict[str, dict[str, Any]] = {
     "plain": {"n_factors": 32},
-    "one_layer_mlp": {"l2": 0.005, "init_std": 0.1},
-    "dropout_mlp": {"l2": 0.005, "init_std": 0.1, "n_factors": 128, "hidden_units": 64},
+    "one_layer_mlp": {"l2": 0.005, "learning_rate": 0.05},
+    "dropout_mlp": {"l2": 0.005, "learning_rate": 0.05, "n_factors": 128, "hidden_units": 64},
 }
 
 

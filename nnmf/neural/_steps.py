@@ -67,7 +67,7 @@ def initializers(symbol: Any, config: TrainConfig) -> dict[str, Any]:
     if is_tutorial(config):
         return {}
     normal, zero = mx.init.Normal(config.init_std), mx.init.Zero()
-    return {table.weight: normal if table.width > 1 else zero for table in lookups(symbol)}
+    return {table.weight: zero if table.holds_biases else normal for table in lookups(symbol)}
 
 
 def other_initializer(config: TrainConfig, shape: tuple[int, ...]) -> Any:
@@ -83,7 +83,7 @@ def with_penalties(symbol: Any, config: TrainConfig) -> Any:
 def _penalties(symbol: Any, config: TrainConfig) -> dict[str, float]:
     """What a row of each table of users or items pays at each of its ratings, by the name of the table."""
     l2, bias_l2 = config.l2 or 0.0, config.bias_l2 or 0.0
-    return {table.weight: l2 * (bias_l2 if table.width == 1 else 1.0) for table in lookups(symbol)}
+    return {table.weight: l2 * (bias_l2 if table.holds_biases else 1.0) for table in lookups(symbol)}
 
 
 def optimizer(
