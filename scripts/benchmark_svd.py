@@ -246,7 +246,7 @@ def users(args: argparse.Namespace) -> Lines:
     for epoch, t in itertools.product(range(args.runs), THREADS):
         with Workers(t) as workers:
             start, busy = time.perf_counter(), time.process_time()
-            schedule.run(train_funk, *factors, 0.01, 1.0, *l2, seed=0, epoch=epoch, workers=workers)
+            schedule.run(train_funk, *factors, 1, 0.01, 1.0, *l2, seed=0, epoch=epoch, workers=workers)
             costs[t].append((time.perf_counter() - start, time.process_time() - busy))
     wall, cpu = ({t: median(cost[at] for cost in costs[t]) for t in THREADS} for at in (0, 1))
     for t in THREADS:

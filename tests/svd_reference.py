@@ -9,13 +9,13 @@ def in_block_order(blocks, starts, user, item, rating):
             yield user[n], item[n], float(rating[n])
 
 
-def train_funk(ratings, user_factors, item_factors, learning_rate, unit, user_l2, item_l2):
+def train_funk(ratings, user_factors, item_factors, sign, learning_rate, unit, user_l2, item_l2):
     squared_error = 0.0
     for u, i, r in ratings:
         p, q = user_factors[u].copy(), item_factors[i].copy()
         e = r - p @ q
-        user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * (p - q))
-        item_factors[i] = q + learning_rate * (e * p / unit - item_l2[i] * (q - p))
+        user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * (p - sign * q))
+        item_factors[i] = q + learning_rate * (e * p / unit - item_l2[i] * (q - sign * p))
         squared_error += e * e
     return squared_error
 

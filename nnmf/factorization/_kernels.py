@@ -24,13 +24,26 @@ AHEAD = 8
 
 @compiled
 def train_funk(
-    blocks, taken, starts, errors, user, item, rating, user_factors, item_factors, learning_rate, unit, user_l2, item_l2
+    blocks,
+    taken,
+    starts,
+    errors,
+    user,
+    item,
+    rating,
+    user_factors,
+    item_factors,
+    sign,
+    learning_rate,
+    unit,
+    user_l2,
+    item_l2,
 ) -> None:
     """Funk SVD on blocks, one rating r of user u and item i after another:
 
         e    = r - p_u . q_i
-        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] (p_u - q_i))
-        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] (q_i - p_u))        (the old p_u)
+        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] (p_u - sign q_i))
+        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] (q_i - sign p_u))        (the old p_u)
 
     Parameters
     ----------
@@ -39,9 +52,11 @@ def train_funk(
     starts, user, item, rating : as `lay_out` returns them.
     errors : float64 array of shape (n_blocks,): errors[block] becomes the block's sum of e^2.
     user_factors, item_factors : float32 arrays of shape (n_users, width), (n_items, width), width = padded(n_factors).
+    sign : 1 or -1: that of the products about which ratings lie.
     user_l2, item_l2 : float32 arrays of shape (n_users,), (n_items,): penalty of each row at each of its ratings.
     """
     rate, pull, one = np.float32(learning_rate), np.float32(learning_rate / unit), np.float32(1)
+    way = np.float32(sign)
     at = take(taken)
     while at < len(blocks):
         block, squared = blocks[at], 0.0
@@ -53,7 +68,8 @@ def train_funk(
             e = rating[n] - dot(user_factors, u, item_factors, i)
             squared += np.float64(e) * np.float64(e)
             fade_u, fade_i = rate * user_l2[u], rate * item_l2[i]
-            step(user_factors, u, item_factors, i, one - fade_u, pull * e + fade_u, one - fade_i, pull * e + fade_i)
+            gain_u, gain_i = pull * e + way * fade_u, pull * e + way * fade_i
+            step(user_factors, u, item_factors, i, one - fade_u, gain_u, one - fade_i, gain_i)
         errors[block] = squared
         at = take(taken)
 

@@ -133,7 +133,8 @@ class FunkLearner(Learner):
         # A step takes its own error's share of about 2 learning_rate |mean| / unit away: beyond 1 it would add to it.
         limit = _FARTHEST * self.unit
         learning_rate *= limit / max(limit, abs(self.global_mean))
-        return *(self.tables[name] for name in self.names), learning_rate, self.unit, *self._l2
+        sign = math.copysign(1, self.global_mean)  # users and items start, and stay, about this times each other
+        return *(self.tables[name] for name in self.names), sign, learning_rate, self.unit, *self._l2
 
     def end(self) -> None:
         if self._schedule is not None:

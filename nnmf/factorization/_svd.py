@@ -18,7 +18,7 @@ class FunkSVD(Factorization):
     Objective: the sum over the ratings of ``(r - r_ui)^2 + (l2_u + l2_i) / 2 * |p_u - q_i|^2``, of whose penalty each side follows
     its own share. A row of n ratings pays ``l2 * (1 + l2_prior / n)`` at each of them, as if there were l2_prior more. What is
     drawn to the vectors that it met, and not to zero, keeps to the mean rating where ratings are few, and learns from which items
-    a user chose to rate at all.
+    a user chose to rate at all. (Where the mean rating is below zero it is ``|p_u + q_i|^2``.)
 
     Update, at each rating, both from the old values, with e = r - r_ui::
 
