@@ -104,8 +104,8 @@ class TrainConfig(_Checked):
     learning_rate: float | None = _setting(None, "step size", above=0)
     momentum: float | None = _setting(None, "momentum of the gradient steps, in [0, 1)", low=0, below=1)
     l2: float | None = _setting(None, "L2 penalty", low=0)
-    l2_power: float | None = _setting(
-        None, "a row of n ratings is penalised by l2 * (n / mean n) ** l2_power", low=-2, high=2
+    l2_prior: float | None = _setting(
+        None, "a row of n ratings is penalised as if there were so many more: by l2 * (1 + l2_prior / n) at each", low=0
     )
     bias_l2: float | None = _setting(None, "penalty of the biases, as a share of l2", low=0)
     init_std: float | None = _setting(None, "standard deviation of the initial factors", low=0)

@@ -1,48 +1,51 @@
-"""How the defaults of `FunkSVD`, `SVD` and `SVDpp` were chosen, on u1.base alone, and what they come to on the test ratings.
+"""How the defaults of `FunkSVD`, `SVD` and `SVDpp` were chosen, on drawn tables and u1.base, and what they come to on test ratings.
 
-    NNMF_DATA=... python scripts/tune_svd.py --search KIND... [--trials 300]
+    NNMF_DATA=... python scripts/tune_svd.py --search KIND... [--tables NAME ...]
     NNMF_DATA=... python scripts/tune_svd.py --test [--seeds 5] [--readme README.md]
 
-The first reads no .test file: random search on 3 random 90/10 parts of u1.base, then the best and the classes' defaults on 8 others.
-Those defaults are round numbers about the best. The second is for when they stand: they, and Surprise's own if it is installed, on
-the test ratings of u1 to u5. All RMSE are of predictions clipped to the rating scale, as Surprise clips.
+The first reads no .test file. On the tables of `choose_presets.py` (drawn ones, sparse and dense, of several scales, and parts of u1.base) it
+tries the settings about the defaults, one or two changed at a time, and prints what each comes to on the tenth held out of each table,
+as percent of the RMSE of damped biases, the best on average first. The defaults are round numbers about the best, the same for all
+three; what a single table wants beside them is what ``preset="accurate"`` tries. The second is for when they stand: they, and
+Surprise's own if it is installed, on the test ratings of u1 to u5. All RMSE are of predictions clipped to the rating scale, as
+Surprise clips.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
+from choose_presets import PARTS, TABLES, tables
 from compare_networks import put_between
 
 from nnmf import Ratings
 from nnmf.config import DataConfig
-from nnmf.datasets import fetch, load_tables
+from nnmf.datasets import load_tables
 from nnmf.kinds import FACTORIZATIONS, model_class
 from nnmf.metrics import rmse
+from nnmf.models import DampedBiases
 
 Part = tuple[Ratings, Ratings]  # train, held out
-BIASED = {  # what a wide first search left of the settings
-    "n_epochs": (15, 20, 30, 40),
-    "learning_rate": (0.015, 0.02, 0.025, 0.03, 0.04, 0.06),
-    "l2": (0.08, 0.1, 0.12, 0.15, 0.18, 0.21),
-    "l2_power": (-1.0, -0.75, -0.5, -0.25),
-    "bias_l2": (0.1, 0.2, 0.3, 1.0),
-    "init_std": (0.01, 0.03, 0.1),
+# What was tried of each setting beside the default. Flat penalties (l2_prior=0) and such as follow the table's mean number of ratings
+# did worse on sparse and on dense tables alike.
+TRIED: dict[str, Sequence[Any]] = {
+    "l2": (0.03, 0.04, 0.045, 0.06, 0.085),
+    "l2_prior": (0, 30, 60, 100),
+    "bias_l2": (0.5, 0.7, 1.4),
+    "n_epochs": (20, 30, 80),
+    "learning_rate": (0.02, 0.03, 0.05),
+    "n_factors": (16, 32, 128),
+    "init_std": (0.03, 0.1),
 }
-RATES = {"n_epochs": (30, 40), "learning_rate": (0.01, 0.0125, 0.015, 0.02, 0.025)}
-UNBIASED = {**RATES, "l2": (0.06, 0.07, 0.08), "l2_power": (-0.25, 0.0, 0.25), "init_std": (0.01, 0.02, 0.03, 0.05)}
-GRIDS: dict[str, dict[str, Sequence[Any]]] = {
-    "funk_svd": {"n_factors": (48, 64, 96, 128), **UNBIASED},
-    "svd": {"n_factors": (32, 48, 64, 96, 128), **BIASED},
-    "svdpp": {"n_factors": (16, 32, 48, 64), **BIASED},
-}
+PAIRED = ("l2", "l2_prior", "n_epochs")  # of which two are changed at a time, too
 
 
 def score(kind: str, part: Part, seed: int, settings: dict[str, Any]) -> float:
@@ -52,25 +55,29 @@ def score(kind: str, part: Part, seed: int, settings: dict[str, Any]) -> float:
     return rmse(held_out.rating, np.clip(prediction, *train.scale))
 
 
-def search(kind: str, trials: int) -> None:
-    """Prints the finalists, the best first. The second half of the trials changes two settings of one of the best so far."""
-    table = Ratings.from_file(fetch("ml-100k", files=("u1.base",)) / "u1.base", scale=(1.0, 5.0))
-    seen, unseen = ([table.split(0.9, seed) for seed in seeds] for seeds in (range(3), range(10, 18)))
-    rng, grid = np.random.default_rng(7), GRIDS[kind]
-    found: list[tuple[float, dict[str, Any]]] = []
-    for trial in range(trials):
-        settings = {name: rng.choice(values).item() for name, values in grid.items()}
-        if trial >= trials // 2 and found:
-            fresh = {name: settings[name] for name in rng.choice(list(grid), 2, replace=False).tolist()}
-            settings = {**found[int(rng.integers(min(12, len(found))))][1], **fresh}
-        if settings not in [known for _, known in found]:
-            found.append((mean(score(kind, part, seed, settings) for seed, part in enumerate(seen)), settings))
-            found.sort(key=lambda entry: entry[0])
-    final = []
-    for settings in [{}, *(settings for _, settings in found[:8])]:
-        values = [score(kind, part, seed, settings) for seed, part in enumerate(unseen)]
-        final.append(f"{mean(values):.4f} +- {stdev(values):.4f} {settings or 'the defaults of the class'}")
-    print(f"# {kind}", *sorted(final), sep="\n", flush=True)
+def changes(kind: str) -> Iterator[dict[str, Any]]:
+    """The settings to try over the defaults, which come first."""
+    tried = {name: values for name, values in TRIED.items() if (kind, name) != ("funk_svd", "bias_l2")}
+    yield {}
+    for name, values in tried.items():
+        yield from ({name: value} for value in values)
+    for one, other in itertools.combinations(PAIRED, 2):
+        yield from ({one: a, other: b} for a, b in itertools.product(tried[one], tried[other]))
+
+
+def search(kind: str, names: list[str]) -> None:
+    """Prints what each change comes to, the best on average first."""
+    parts = [(train, held_out) for _, train, held_out, _ in tables(names)]
+    biases = [
+        rmse(held_out.rating, DampedBiases.of(train).predict(held_out.user, held_out.item)) for train, held_out in parts
+    ]
+    found = []
+    for settings in changes(kind):
+        cells = [100 * score(kind, part, 0, settings) / base for part, base in zip(parts, biases, strict=True)]
+        found.append((mean(cells), " ".join(f"{cell:7.2f}" for cell in cells), settings or "the defaults"))
+    print(f"# {kind}: {', '.join(names)}")
+    for average, text, what in sorted(found, key=lambda entry: entry[0]):
+        print(f"{average:7.3f} | {text} | {what}", flush=True)
 
 
 def surprise_score(name: str, part: Part, seed: int) -> float:
@@ -101,15 +108,17 @@ def test(n_seeds: int, n_surprise_seeds: int, readme: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--search", nargs="+", choices=GRIDS, default=[], help="whose settings to search")
-    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument(
+        "--search", nargs="+", choices=("funk_svd", "svd", "svdpp"), default=[], help="whose settings to search"
+    )
+    parser.add_argument("--tables", nargs="+", default=[*TABLES, *PARTS], choices=[*TABLES, *PARTS], metavar="NAME")
     parser.add_argument("--test", action="store_true", help="read the test ratings, once all is chosen")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--surprise-seeds", type=int, default=1)
     parser.add_argument("--readme", type=Path, help="write the tests' table between its <!-- svd-accuracy --> markers")
     args = parser.parse_args()
     for kind in args.search:
-        search(kind, args.trials)
+        search(kind, args.tables)
     if args.test:
         test(args.seeds, args.surprise_seeds, args.readme)
 

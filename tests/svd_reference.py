@@ -9,13 +9,13 @@ def in_block_order(blocks, starts, user, item, rating):
             yield user[n], item[n], float(rating[n])
 
 
-def train_funk(ratings, user_factors, item_factors, learning_rate, unit, user_l2, item_l2):
+def train_funk(ratings, user_factors, item_factors, sign, learning_rate, unit, user_l2, item_l2):
     squared_error = 0.0
     for u, i, r in ratings:
         p, q = user_factors[u].copy(), item_factors[i].copy()
         e = r - p @ q
-        user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * p)
-        item_factors[i] = q + learning_rate * (e * p / unit - item_l2[i] * q)
+        user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * (p - sign * q))
+        item_factors[i] = q + learning_rate * (e * p / unit - item_l2[i] * (q - sign * p))
         squared_error += e * e
     return squared_error
 
@@ -39,8 +39,8 @@ def train_svd(
         e = r - (global_mean + user_bias[u] + item_bias[i] + p @ q)
         user_bias[u] += learning_rate * (e - bias_l2 * user_l2[u] * user_bias[u])
         item_bias[i] += learning_rate * (e - bias_l2 * item_l2[i] * item_bias[i])
-        user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * p)
-        item_factors[i] = q + learning_rate * (e * p / unit - item_l2[i] * q)
+        user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * (p - q))
+        item_factors[i] = q + learning_rate * (e * p / unit - item_l2[i] * (q - p))
         squared_error += e * e
     return squared_error
 
@@ -73,11 +73,11 @@ def train_svdpp(
             e = r - (global_mean + user_bias[u] + item_bias[i] + (p + z) @ q)
             user_bias[u] += learning_rate * (e - bias_l2 * user_l2[u] * user_bias[u])
             item_bias[i] += learning_rate * (e - bias_l2 * item_l2[i] * item_bias[i])
-            user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * p)
-            item_factors[i] = q + learning_rate * (e * (p + z) / unit - item_l2[i] * q)
+            user_factors[u] = p + learning_rate * (e * q / unit - user_l2[u] * (p - q))
+            item_factors[i] = q + learning_rate * (e * (p + z) / unit - item_l2[i] * (q - p - z))
             for j in rated:
                 implicit_factors[j] += learning_rate * (
-                    e / np.sqrt(len(rated)) * q / unit - user_l2[u] * implicit_factors[j]
+                    e / np.sqrt(len(rated)) * q / unit - user_l2[u] * (implicit_factors[j] - q / np.sqrt(len(rated)))
                 )
             squared_error += e * e
     return squared_error

@@ -21,8 +21,9 @@ from . import svd_reference as reference
 class Problem:
     """A table laid out in blocks, with start values of every parameter."""
 
-    def __init__(self, user, item, rating, n_users, n_items, n_factors=5, n_blocks=3, spread=0.1, l2=0.02):
+    def __init__(self, user, item, rating, n_users, n_items, n_factors=5, n_blocks=3, spread=0.1, l2=0.02, sign=1):
         rng = np.random.default_rng(0)
+        self.sign = sign
         self.n_users, self.n_items = n_users, n_items
         shape = n_blocks if isinstance(n_blocks, tuple) else (n_blocks, n_blocks)
         self.columns = np.asarray(user, np.int32), np.asarray(item, np.int32), np.asarray(rating, np.float32)
@@ -51,7 +52,7 @@ class Problem:
 
     def epoch(self, kind, learning_rate, n_threads=1, seed=0, unit=1.0, tick=None):
         kernel = getattr(_kernels, f"train_{kind}")
-        mean = [] if kind == "funk" else [self.global_mean]
+        mean = [self.sign if kind == "funk" else self.global_mean]
         penalties = self.penalties[: 2 if kind == "funk" else 3]
         arguments = *self.parameters(kind), *mean, learning_rate, unit, *penalties
         with Workers(n_threads) as workers:
@@ -59,7 +60,7 @@ class Problem:
 
     def reference_epoch(self, kind, parameters, learning_rate, seed=0, unit=1.0):
         schedule = self.schedule(kind)
-        mean = [] if kind == "funk" else [self.global_mean]
+        mean = [self.sign if kind == "funk" else self.global_mean]
         penalties = self.penalties[: 2 if kind == "funk" else 3]
         arguments = *parameters, *mean, learning_rate, unit, *penalties
         blocks = np.concatenate(list(schedule.rounds(0, seed)))
@@ -91,9 +92,9 @@ KINDS = ["funk", "svd", "svdpp"]
 
 @pytest.mark.parametrize("unit", [1.0, 0.73])
 @pytest.mark.parametrize("n_factors", [1, 5, 16, 40])
-@pytest.mark.parametrize("kind", KINDS)
-def test_agrees_with_reference(kind, n_factors, unit):
-    problem = random_problem(n_factors=n_factors)
+@pytest.mark.parametrize(("kind", "sign"), [*((kind, 1) for kind in KINDS), ("funk", -1)])
+def test_agrees_with_reference(kind, sign, n_factors, unit):
+    problem = random_problem(n_factors=n_factors, sign=sign)
     expected = [parameter.astype(np.float64) for parameter in problem.parameters(kind)]
     for seed in range(3):
         squared_error = problem.epoch(kind, 0.01, seed=seed, unit=unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,13 +13,20 @@ from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
 from nnmf.models import Catalogue, Model, pairs_of
 from nnmf.storage import ModelState, check_array
-from nnmf.tables import check_vocabulary, n_columns_of
+from nnmf.tables import Ratings, check_vocabulary, n_columns_of
 from nnmf.training import Scorer, Snapshot
 
 from ._bayes_learner import GibbsLearner
 from ._bayes_scorer import PosteriorScorer, read_totals
 from ._grid_scorer import GridScorer
 from ._presets import settled
+from ._start import starting_std
+
+# Chains by the number of ratings, the first that is not below it: each takes time and 4 bytes a rating, and gains less on large tables.
+_CHAINS: dict[str, list[tuple[float, int]]] = {
+    "fast": [(2e6, 4), (math.inf, 1)],
+    "accurate": [(2e5, 16), (1e6, 8), (5e6, 4), (math.inf, 2)],
+}
 
 
 class Bayes(Model):
@@ -43,8 +51,10 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors=10, n_epochs=10, sweeps=10, n_chains=4, features="ids,history,raters", likelihood="normal", n_draws=32 (whole
-        draws kept, for intervals), init_std by the table, seed=0, n_threads=all cores (the draws are the same for any number), patience.
+        Single settings over ``config``: n_factors=10, n_epochs=8, sweeps=10, n_chains by the table (4 up to 2 M ratings, then
+        1), features="ids,history,raters", likelihood="normal", n_draws=32 (whole draws kept, for intervals), init_std by the table,
+        seed=0, n_threads=all cores (the draws are the same for any number), patience. ``preset="accurate"``: n_factors=16 and up to
+        16 chains.
 
     Raises
     ------
@@ -61,19 +71,23 @@ class Bayes(Model):
     needs_whole_state = True
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 10,
-        "n_epochs": 10,
+        "n_epochs": 8,
         "sweeps": 10,
-        "n_chains": 4,
+        "n_chains": None,  # these two follow the table
+        "init_std": None,
         "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
-        "init_std": None,  # follows the table
     }
-    #: what the presets change of these
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": {**defaults, "n_factors": 32}}
+    #: what the presets make of these
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": defaults,
+        "accurate": {**defaults, "n_factors": 16},
+    }
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         super().__init__(settled(config, settings, self.kind, self.presets))
+        self._open = {name for name in ("n_chains", "init_std") if getattr(self.config, name) is None}
         names = [name.strip() for name in str(self.config.features).split(",")]
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(
@@ -119,6 +133,15 @@ class Bayes(Model):
             raise ConfigError("likelihood: 'normal' knows no grid of ratings; train with likelihood='ordinal'.")
         columns = pairs_of(self.answers, user_ids, item_ids, "error", timestamps)
         return scorer.values.copy(), scorer.probabilities(*columns)
+
+    def config_for(self, train: Ratings, valid: Ratings | None) -> TrainConfig:
+        """The settings, the chains and the size of the factors they start with as the table asks for."""
+        changes: dict[str, Any] = {}
+        if "n_chains" in self._open:
+            changes["n_chains"] = next(n for most, n in _CHAINS[str(self.config.preset)] if len(train) <= most)
+        if "init_std" in self._open:
+            changes["init_std"] = starting_std(train)
+        return replace(self.config, **changes)
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> GibbsLearner:
         return GibbsLearner(self.config, self.features, catalogue, start)

@@ -21,7 +21,6 @@ from ._grid_scorer import GridScorer
 from ._observed import Observed
 from ._posterior import Posterior, Totals
 from ._schedule import Workers
-from ._start import starting_std
 from ._vectors import room_for
 
 # RMSE in units of the ratings' spread that no sampler comes to.
@@ -64,10 +63,9 @@ class GibbsLearner(Learner):
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
         self._values = before.values if isinstance(before, GridScorer) else None
         same = before is not None and before.digest == train.digest
-        self._init_std = starting_std(train) if config.init_std is None else config.init_std
         self._workers = Workers(config.n_threads or 1)
         observed = self._observe(train, design)
-        make = partial(Sampler, observed, n_factors=config.n_factors or 0, init_std=self._init_std)
+        make = partial(Sampler, observed, n_factors=config.n_factors or 0, init_std=config.init_std or 0.0)
         self._values = None if observed.grid is None else observed.grid.values
         n_chains = config.n_chains or 1
         with room_for(n_chains * sum(self.sizes), config.n_factors or 0):

@@ -24,13 +24,26 @@ AHEAD = 8
 
 @compiled
 def train_funk(
-    blocks, taken, starts, errors, user, item, rating, user_factors, item_factors, learning_rate, unit, user_l2, item_l2
+    blocks,
+    taken,
+    starts,
+    errors,
+    user,
+    item,
+    rating,
+    user_factors,
+    item_factors,
+    sign,
+    learning_rate,
+    unit,
+    user_l2,
+    item_l2,
 ) -> None:
     """Funk SVD on blocks, one rating r of user u and item i after another:
 
         e    = r - p_u . q_i
-        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] p_u)
-        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] q_i)        (the old p_u)
+        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] (p_u - sign q_i))
+        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] (q_i - sign p_u))        (the old p_u)
 
     Parameters
     ----------
@@ -39,9 +52,11 @@ def train_funk(
     starts, user, item, rating : as `lay_out` returns them.
     errors : float64 array of shape (n_blocks,): errors[block] becomes the block's sum of e^2.
     user_factors, item_factors : float32 arrays of shape (n_users, width), (n_items, width), width = padded(n_factors).
+    sign : 1 or -1: that of the products about which ratings lie.
     user_l2, item_l2 : float32 arrays of shape (n_users,), (n_items,): penalty of each row at each of its ratings.
     """
     rate, pull, one = np.float32(learning_rate), np.float32(learning_rate / unit), np.float32(1)
+    way = np.float32(sign)
     at = take(taken)
     while at < len(blocks):
         block, squared = blocks[at], 0.0
@@ -52,8 +67,9 @@ def train_funk(
             fetch(item_factors, np.uint64(item[ahead]))
             e = rating[n] - dot(user_factors, u, item_factors, i)
             squared += np.float64(e) * np.float64(e)
-            keep_u, keep_i = one - rate * user_l2[u], one - rate * item_l2[i]
-            step(user_factors, u, item_factors, i, keep_u, pull * e, keep_i, pull * e)
+            fade_u, fade_i = rate * user_l2[u], rate * item_l2[i]
+            gain_u, gain_i = pull * e + way * fade_u, pull * e + way * fade_i
+            step(user_factors, u, item_factors, i, one - fade_u, gain_u, one - fade_i, gain_i)
         errors[block] = squared
         at = take(taken)
 
@@ -82,8 +98,8 @@ def train_svd(
 
         e    = r - (mu + b_u + b_i + p_u . q_i)
         b_u <- b_u + learning_rate (e - bias_l2 user_l2[u] b_u)    b_i likewise
-        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] p_u)
-        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] q_i)        (the old p_u)
+        p_u <- p_u + learning_rate (e q_i / unit - user_l2[u] (p_u - q_i))
+        q_i <- q_i + learning_rate (e p_u / unit - item_l2[i] (q_i - p_u))        (the old p_u)
 
     Parameters
     ----------
@@ -106,7 +122,7 @@ def train_svd(
             fade_u, fade_i = rate * user_l2[u], rate * item_l2[i]
             user_bias[u] += rate * e - share * fade_u * user_bias[u]
             item_bias[i] += rate * e - share * fade_i * item_bias[i]
-            step(user_factors, u, item_factors, i, one - fade_u, pull * e, one - fade_i, pull * e)
+            step(user_factors, u, item_factors, i, one - fade_u, pull * e + fade_u, one - fade_i, pull * e + fade_i)
         errors[block] = squared
         at = take(taken)
 
@@ -135,15 +151,15 @@ def train_svdpp(
 
         x_u  = p_u + z_u,  z_u = |N(u)|^-1/2 sum of y_j over the items j in N(u) that u has rated
         e    = r - (mu + b_u + b_i + x_u . q_i)
-        b_u, b_i, p_u as in `train_svd`;  q_i <- q_i + learning_rate (e x_u / unit - item_l2[i] q_i)
-        y_j <- y_j + learning_rate (e |N(u)|^-1/2 q_i / unit - user_l2[u] y_j)        for every j in N(u)
+        b_u, b_i, p_u as in `train_svd`;  q_i <- q_i + learning_rate (e x_u / unit - item_l2[i] (q_i - x_u))
+        y_j <- y_j + learning_rate (e |N(u)|^-1/2 q_i / unit - user_l2[u] (y_j - |N(u)|^-1/2 q_i))        for every j in N(u)
 
     Updating every y_j at every rating would cost |N(u)| rows a rating. It is not needed: during u's n ratings all y_j, j in N(u),
     shrink by the same factor c = 1 - learning_rate user_l2[u] and grow by the same vector, so that with
-    a = sum of c^(later ratings) learning_rate e q_i / unit the updates above end *exactly* at
+    a = sum of c^(later ratings) g q_i, g = learning_rate (e / unit + user_l2[u]), the updates above end *exactly* at
 
         p_u <- c^n p_u + a,    y_j <- c^n y_j + a / sqrt(n),    z_u <- c^n z_u + a,
-        and meanwhile x_u <- c x_u + 2 learning_rate e q_i / unit
+        and meanwhile x_u <- c x_u + 2 g q_i
 
     Parameters
     ----------
@@ -180,7 +196,7 @@ def train_svdpp(
             fade_i = rate * item_l2[i]
             bias += rate * e - share * fade_u * bias
             item_bias[i] += rate * e - share * fade_i * item_bias[i]
-            step(scratch, x, item_factors, i, one - fade_u, two * pull * e, one - fade_i, pull * e)
+            step(scratch, x, item_factors, i, one - fade_u, two * (pull * e + fade_u), one - fade_i, pull * e + fade_i)
             kept *= one - fade_u
         user_bias[u] = bias
         add(scratch, old, scratch, x, -half * kept, half)  # a = (x - c^n x_before) / 2

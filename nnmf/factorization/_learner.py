@@ -105,7 +105,8 @@ class FunkLearner(Learner):
         self._check_start()
         self.n_streamed = len(train)
         self._schedule = self._lay_out(train)
-        self._l2 = [_penalties(count, config.l2 or 0.0, config.l2_power or 0.0) for count in self._schedule.counts]
+        rate = config.learning_rate or 1.0
+        self._l2 = [_penalties(n, config.l2 or 0.0, config.l2_prior or 0.0, 1 / rate) for n in self._schedule.counts]
         self._workers = Workers(self.n_threads)
 
     def _lay_out(self, train: Ratings) -> Schedule:
@@ -132,7 +133,8 @@ class FunkLearner(Learner):
         # A step takes its own error's share of about 2 learning_rate |mean| / unit away: beyond 1 it would add to it.
         limit = _FARTHEST * self.unit
         learning_rate *= limit / max(limit, abs(self.global_mean))
-        return *(self.tables[name] for name in self.names), learning_rate, self.unit, *self._l2
+        sign = math.copysign(1, self.global_mean)  # users and items start, and stay, about this times each other
+        return *(self.tables[name] for name in self.names), sign, learning_rate, self.unit, *self._l2
 
     def end(self) -> None:
         if self._schedule is not None:
@@ -196,8 +198,10 @@ def _unit(rating: np.ndarray) -> float:
     return spread / _SPREAD_OF_STARS if spread > 0 else 1.0
 
 
-def _penalties(counts: np.ndarray, l2: float, power: float) -> np.ndarray:
-    """Penalty of each row by its number of ratings: float32 array of the counts' shape."""
-    counts = np.maximum(counts, 1)
-    penalties: np.ndarray = (l2 * (counts / counts.mean()) ** power).astype(np.float32)
+def _penalties(counts: np.ndarray, l2: float, prior: float, most: float) -> np.ndarray:
+    """Penalty of each row at each of its ratings: float32 array of the counts' shape.
+
+    None is above the one with which a single step would take all that a row has learned; beyond it steps would swing.
+    """
+    penalties: np.ndarray = np.minimum(l2 * (1 + prior / np.maximum(counts, 1)), most).astype(np.float32)
     return penalties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from nnmf.config import TrainConfig
 from nnmf.errors import DataError
-from nnmf.models import Catalogue, Model
+from nnmf.models import Catalogue, Model, best_of
 from nnmf.storage import ModelState
+from nnmf.tables import Ratings
 from nnmf.training import Snapshot
 
 from ._learner import FunkLearner
@@ -23,15 +25,42 @@ _Self = TypeVar("_Self", bound="Factorization")
 class Factorization(Model):
     """What the three have in common; see `SVD`."""
 
-    defaults: ClassVar[dict[str, Any]]
+    #: on any table: `scripts/tune_svd.py` says how they were chosen
+    defaults: ClassVar[dict[str, Any]] = {
+        "n_factors": 64,
+        "n_epochs": 40,
+        "learning_rate": 0.025,
+        "l2": 0.05,
+        "l2_prior": 80.0,
+        "init_std": 0.01,
+        "schedule": "linear",
+    }
+    #: what ``preset="accurate"`` tries on a table, the defaults first
+    tries: ClassVar[tuple[dict[str, Any], ...]] = tuple(
+        {"l2": l2, "n_epochs": n_epochs}
+        for n_epochs, penalties in ((40, (0.05, 0.04, 0.065, 0.085)), (30, (0.04,)), (80, (0.05, 0.065, 0.015)))
+        for l2 in penalties
+    )
     #: what trains it
     learner_class: ClassVar[type[FunkLearner]]
     #: arrays that a saved model has beside those its learner trains
     derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        presets = {"fast": self.defaults, "accurate": self.defaults}
+        presets = dict.fromkeys(("fast", "accurate"), self.defaults)
         super().__init__(settled(config, settings, self.kind, presets))
+        accurate = self.config.preset == "accurate"
+        given = {**(config.to_dict() if config else {}), **settings}
+        #: settings that are chosen for each table
+        self._open = [name for name in self.tries[0] if accurate and given.get(name) is None]
+
+    def config_for(self, train: Ratings, valid: Ratings | None) -> TrainConfig:
+        if not self._open:
+            return self.config
+        changes = [{name: tried[name] for name in self._open} for tried in self.tries]
+        # Those that differ in a setting that was given alone are one.
+        configs = dict.fromkeys(dataclasses.replace(self.config, **change) for change in changes)
+        return best_of(self, list(configs), train, valid)
 
     @property
     def n_factors(self) -> int:

@@ -13,7 +13,7 @@ from nnmf.tables import Ratings
 _ITERATIONS = 15
 # Of the size from which the strongest factor would grow by itself: chains that find it a little later are worth more, for
 # their first draws are of fewer factors (chosen on parts of u1.base and on drawn tables).
-_SHARE = 0.7
+_SHARE = 0.85
 _LEAST, _MOST = 0.02, 0.5
 
 

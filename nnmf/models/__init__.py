@@ -5,9 +5,20 @@ from __future__ import annotations
 from ._answers import Answers
 from ._biases import DampedBiases
 from ._catalogue import Catalogue
+from ._choosing import best_of
 from ._evaluation import check_metrics, evaluate
 from ._ids import pairs_of
 from ._model import Model
 from ._state import from_state
 
-__all__ = ["Answers", "Catalogue", "DampedBiases", "Model", "check_metrics", "evaluate", "from_state", "pairs_of"]
+__all__ = [
+    "Answers",
+    "Catalogue",
+    "DampedBiases",
+    "Model",
+    "best_of",
+    "check_metrics",
+    "evaluate",
+    "from_state",
+    "pairs_of",
+]

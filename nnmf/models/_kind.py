@@ -12,7 +12,7 @@ from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError
 from nnmf.ranking import UserItems
 from nnmf.storage import ModelState
-from nnmf.tables import IdMap
+from nnmf.tables import IdMap, Ratings
 from nnmf.training import History, Learner, Scorer, Snapshot
 
 from ._answers import Answers
@@ -79,6 +79,18 @@ class Kind(ABC):
 
     #: whether going on with training needs every array of `state_shapes`
     needs_whole_state: ClassVar[bool] = False
+
+    def config_for(self, train: Ratings, valid: Ratings | None) -> TrainConfig:
+        """The settings to train a table with from the start, for a kind that looks at the table first; see `best_of`.
+
+        Parameters
+        ----------
+        train : Ratings
+            The table.
+        valid : Ratings or None
+            The validation table; ratings to test on are never seen here.
+        """
+        return self.config
 
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""

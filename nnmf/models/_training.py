@@ -51,18 +51,30 @@ class Watched:
         As `chosen_progress` takes it.
     test : Ratings, default=None
         Ratings that are measured after each epoch and choose nothing.
+    warns : bool, default=True
+        Whether to say so where what comes of it is of no use.
     """
 
     callbacks: Iterable[Callback] = ()
     progress: Progress | bool | None = None
     test: Ratings | None = None
+    warns: bool = True
 
 
 def fit(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
     """Train from drawn parameters; see `Model.fit`."""
     _check_tables(model.config, train, valid)
-    catalogue = Catalogue.of(train, model.config.negatives or 0)
-    _run(model, model.config, catalogue, train, valid, None, [], 1, watched)
+    _begin(model, model.config_for(train, valid), train, valid, watched)
+
+
+def train_once(model: Kind, config: TrainConfig, train: Ratings, valid: Ratings | None) -> None:
+    """Train from drawn parameters with these settings, watched by nobody, to see what comes of them."""
+    model._learned = None
+    _begin(model, config, train, valid, Watched(progress=False, warns=False))
+
+
+def _begin(model: Kind, config: TrainConfig, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
+    _run(model, config, Catalogue.of(train, config.negatives or 0), train, valid, None, [], 1, watched)
 
 
 def fit_more(
@@ -159,7 +171,7 @@ def _run(
             model.config = config_was
         raise
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
-    if not catalogue.negatives:
+    if watched.warns and not catalogue.negatives:
         _warn_of_less(catalogue, train, table, model)
 
 

@@ -130,6 +130,7 @@ class RunFolder:
     def __call__(self, result: EpochResult, model: Saveable) -> None:
         """Add an epoch."""
         state = model.to_state()
+        self.settings.update(state.config)  # which training may have chosen
         write(self.path, state, keep_last=True, run=self.settings)
         first, self.n_saved = self.n_saved == 0, result.epoch
         if first:
