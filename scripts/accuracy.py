@@ -26,6 +26,7 @@ from nnmf.datasets import Tables, load_tables
 
 FOLDS = ("u1", "u2", "u3", "u4", "u5")
 HISTORIES = "ids,history,raters"
+ACCURATE = {"preset": "accurate"}
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ ROWS = {
     "SVD++": Row("svdpp"),
     "plain": Row("plain"),
     "one_layer_mlp": Row("one_layer_mlp"),
+    "biased_mlp": Row("biased_mlp"),
     "bayes, ids alone": Row("bayes", settings={"features": "ids"}),
     "bayes": Row("bayes"),
     "bayes, ordinal": Row("bayes", settings={"likelihood": "ordinal"}),
-    "bayes with days": Row("bayes", "dates", {"features": f"{HISTORIES},day"}),
-    "bayes with days and attributes": Row("bayes", "dates, attributes", {"features": f"{HISTORIES},day,attributes"}),
+    "bayes, accurate": Row("bayes", settings=ACCURATE),
+    "..., days": Row("bayes", "ids, dates", {**ACCURATE, "features": f"{HISTORIES},day"}),
+    "..., attributes": Row("bayes", "ids, dates, attributes", {**ACCURATE, "features": f"{HISTORIES},day,attributes"}),
 }
 
 
@@ -67,22 +70,32 @@ def main() -> None:
     parser.add_argument("--folds", nargs="+", default=list(FOLDS))
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--split", type=float, help="a random part to train on, in place of folds")
-    parser.add_argument("--json", type=Path, help="keep every figure in this file")
+    parser.add_argument(
+        "--json", type=Path, help="keep every figure in this file; those that it holds are not found again"
+    )
     parser.add_argument("--readme", type=Path, help="write the table between this file's markers")
     arguments = parser.parse_args()
     if arguments.split:
         arguments.folds = [f"{arguments.split:g}"]
     found: dict[str, dict[str, list[Any]]] = {name: {fold: [] for fold in arguments.folds} for name in arguments.only}
+    if arguments.json and arguments.json.exists():
+        for name, by_fold in json.loads(arguments.json.read_text()).items():
+            found.setdefault(name, {}).update(by_fold)
     for fold in arguments.folds:
         for seed in range(arguments.seeds):
             split = {"split": arguments.split, "split_seed": seed} if arguments.split else {"fold": fold}
             tables = load_tables(DataConfig(dataset=arguments.dataset, **split), features=True)
             for name in arguments.only:
+                if len(found[name].setdefault(fold, [])) > seed:
+                    continue
                 found[name][fold].append(run(ROWS[name], tables, seed))
                 print(f"{name}, {fold}, seed {seed}: {found[name][fold][-1][0]:.4f}", flush=True)
                 if arguments.json:
                     arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-    lines = table(found, arguments.folds)
+    rows = {name: found[name] for name in ROWS if name in found}
+    lines = table(
+        rows, [fold for fold in FOLDS if any(fold in by_fold for by_fold in rows.values())] or arguments.folds
+    )
     print("\n".join(lines))
     if arguments.readme:
         put_between(arguments.readme, "accuracy", "\n".join(lines) + "\n")
@@ -97,13 +110,17 @@ def table(found: dict[str, dict[str, list[Any]]], folds: list[str]) -> list[str]
     for name, by_fold in found.items():
         cells = []
         for fold in folds:
-            scores = [run[0] for run in by_fold[fold]]
+            scores = [run[0] for run in by_fold.get(fold, [])]
+            if not scores:
+                cells.append("")
+                continue
             cells.append(f"{mean(scores):.4f}" + (f" ± {stdev(scores):.4f}" if len(scores) > 1 else ""))
-        runs = [run for fold in folds for run in by_fold[fold]]
-        every = mean(mean(run[0] for run in by_fold[fold]) for fold in folds)
+        runs = [run for fold in folds for run in by_fold.get(fold, [])]
+        whole = all(by_fold.get(fold) for fold in folds)
+        every = f"{mean(mean(run[0] for run in by_fold[fold]) for fold in folds):.4f}" if whole else ""
         within = "" if runs[0][2] is None else f"{mean(run[2] for run in runs):.1%}"
         seconds = f"{mean(run[1] for run in runs):.1f}"
-        lines.append(f"| {name} | {ROWS[name].inputs} | {' | '.join(cells)} | {every:.4f} | {seconds} | {within} |")
+        lines.append(f"| {name} | {ROWS[name].inputs} | {' | '.join(cells)} | {every} | {seconds} | {within} |")
     return lines
 
 
