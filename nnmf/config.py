@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
-__all__ = ["PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
+__all__ = ["KEEPS", "PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
 
 _DECAY = 0.9
 _ROLES = ("user", "item", "rating", "timestamp")
 PRESETS = ("tutorial", "fast", "accurate")
+KEEPS = ("last", "best", "mean")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 # What other packages call the settings.
@@ -119,6 +120,12 @@ class TrainConfig(_Checked):
         "predictions then reach down to 0, the RMSE on ratings rises, and the last epoch is kept",
         low=0,
         high=1000,
+    )
+    keep: str | None = _setting(
+        None,
+        "what is kept: the last epoch, the best one by the validation ratings, or the mean of what those of the later half "
+        "predict; default: the best where there are such ratings, else the last",
+        choices=KEEPS,
     )
     seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
     ctx: str | None = _setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)

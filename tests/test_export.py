@@ -75,7 +75,7 @@ def onnx_answer(path, user, item):
 def check(symbol, path, sizes=(1, 3, 1000)):
     """Export a network with random parameters and compare the two answers."""
     parameters = random_parameters(symbol)
-    export_onnx(symbol, parameters, path)
+    export_onnx(symbol, [parameters], path)
     for n in sizes:
         user, item = inputs(n)
         expected = mxnet_answer(symbol, parameters, user, item)
@@ -216,7 +216,7 @@ def test_the_file_holds_what_prediction_needs_and_no_more(tmp_path):
     symbol = build_network("dropout_mlp", N_USERS, N_ITEMS, n_factors=8, hidden_units=4)
     arrays = {name: value.asnumpy() for name, value in random_parameters(symbol).items()}
     path = tmp_path / "model.onnx"
-    export_onnx(symbol, arrays | {"elsewhere_weight": np.zeros((2, 2))}, str(path), metadata={"network": "dropout_mlp"})
+    export_onnx(symbol, [arrays | {"elsewhere_weight": np.zeros((2, 2))}], str(path), metadata={"network": "dropout_mlp"})
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     model = onnx.load(str(path))
     assert [node.op_type for node in model.graph.node] == [
@@ -292,7 +292,7 @@ def refusal(symbol, path):
     arrays |= {f"norm_{name}": np.zeros(2) for name in ("gamma", "beta", "moving_mean", "moving_var")}
     arrays |= {f"means_{name}": np.zeros(4) for name in ("gamma", "beta", "moving_mean", "moving_var")}
     with pytest.raises(ConfigError) as caught:
-        export_onnx(symbol, arrays, path)
+        export_onnx(symbol, [arrays], path)
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert sentence.startswith("network: ")
@@ -335,7 +335,7 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)  # makes its import fail
     symbol = build_network("plain", N_USERS, N_ITEMS)
     with pytest.raises(BackendError, match=r"needs the package onnx: pip install 'onnx>=1\.16'"):
-        export_onnx(symbol, random_parameters(symbol), tmp_path / "model.onnx")
+        export_onnx(symbol, [random_parameters(symbol)], tmp_path / "model.onnx")
 
 
 def test_importing_it_needs_neither_mxnet_nor_onnx():

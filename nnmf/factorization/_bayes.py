@@ -74,6 +74,8 @@ class Bayes(Model):
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
         super().__init__(settled(given, self.kind, self.presets))
+        if self.config.keep == "mean":
+            raise ConfigError("keep: bayes averages its draws whatever is kept; leave 'mean' out.")
         names = [name.strip() for name in str(self.config.features).split(",")]
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(

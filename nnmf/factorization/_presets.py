@@ -25,4 +25,4 @@ def settled(given: TrainConfig, kind: str, presets: Mapping[str, dict[str, Any]]
         raise ConfigError(
             f"preset: {preset!r} is of networks and has no meaning for {kind}; give {' or '.join(map(repr, presets))}."
         )
-    return given.with_defaults(kind, {**presets[preset], "n_threads": usable_cores(), "preset": preset})
+    return given.with_defaults(kind, {**presets[preset], "keep": None, "n_threads": usable_cores(), "preset": preset})

@@ -7,7 +7,21 @@ from ._biases import DampedBiases
 from ._catalogue import Catalogue
 from ._evaluation import check_metrics, evaluate
 from ._ids import pairs_of
+from ._low_rank import compress
+from ._mean import MeanScorer, own_scorer
 from ._model import Model
 from ._state import from_state
 
-__all__ = ["Answers", "Catalogue", "DampedBiases", "Model", "check_metrics", "evaluate", "from_state", "pairs_of"]
+__all__ = [
+    "Answers",
+    "Catalogue",
+    "DampedBiases",
+    "MeanScorer",
+    "Model",
+    "check_metrics",
+    "compress",
+    "evaluate",
+    "from_state",
+    "own_scorer",
+    "pairs_of",
+]

@@ -16,7 +16,7 @@ import numpy as np
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import BackendError, ConfigError, DataError
-from nnmf.models import Catalogue, Model, from_state
+from nnmf.models import Catalogue, Model, from_state, own_scorer
 from nnmf.networks import (
     NETWORKS,
     Network,
@@ -128,7 +128,7 @@ class NetworkModel(Model):
     @property
     def symbol(self) -> Any:
         """The network, once it is trained; None before."""
-        return self.scorer.symbol if self._learned else None  # type: ignore[attr-defined]
+        return own_scorer(self.scorer).symbol if self._learned else None  # type: ignore[attr-defined]
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> NetworkLearner:
         logger.info("Device: %s", self.device)
