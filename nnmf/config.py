@@ -127,6 +127,13 @@ class TrainConfig(_Checked):
         "predict; default: the best where there are such ratings, else the last",
         choices=KEEPS,
     )
+    temperature: float | None = _setting(
+        None,
+        "noise of a network's steps: with 1 training draws parameters from all that explain the ratings, whose mean is kept, "
+        "below 1 from nearer the best; 0: none",
+        low=0,
+        high=10,
+    )
     seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
     ctx: str | None = _setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
     n_threads: int | None = _setting(

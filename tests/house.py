@@ -23,6 +23,7 @@ FLOORS = (
     ("datasets",),
     ("tables",),
     ("networks", "metrics", "config"),
+    ("_registry",),
     ("_eval_metrics", "_drawing", "_symbols", "_layers"),
     ("files",),
     ("_mxnet", "_compiled"),

@@ -216,7 +216,9 @@ def test_the_file_holds_what_prediction_needs_and_no_more(tmp_path):
     symbol = build_network("dropout_mlp", N_USERS, N_ITEMS, n_factors=8, hidden_units=4)
     arrays = {name: value.asnumpy() for name, value in random_parameters(symbol).items()}
     path = tmp_path / "model.onnx"
-    export_onnx(symbol, [arrays | {"elsewhere_weight": np.zeros((2, 2))}], str(path), metadata={"network": "dropout_mlp"})
+    export_onnx(
+        symbol, [arrays | {"elsewhere_weight": np.zeros((2, 2))}], str(path), metadata={"network": "dropout_mlp"}
+    )
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     model = onnx.load(str(path))
     assert [node.op_type for node in model.graph.node] == [

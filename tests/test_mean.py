@@ -73,6 +73,13 @@ def test_what_cannot_be_kept_is_refused(table):
 
 def test_the_last_epoch_is_kept_where_that_is_asked_for(table):
     train, valid = table.split(0.8)
-    settings = {"n_factors": 5, "n_epochs": 30, "init_std": 0.1, "l2": 0.0, "learning_rate": 0.3, "schedule": "constant"}
+    settings = {
+        "n_factors": 5,
+        "n_epochs": 30,
+        "init_std": 0.1,
+        "l2": 0.0,
+        "learning_rate": 0.3,
+        "schedule": "constant",
+    }
     last, best = (nnmf.fit("svd", train, valid, keep=keep, **settings) for keep in ("last", None))
     assert last.best_epoch == 30 > best.best_epoch

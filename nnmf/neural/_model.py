@@ -57,6 +57,10 @@ class NetworkModel(Model):
     tables of users and items take ``B / 64`` of it. Initial tables are normal with standard deviation ``init_std``, biases (tables whose
     parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule.
 
+    With ``temperature`` above 0 the steps carry noise and take all ratings at once (up to 262,144 of them): each epoch leaves a draw of the
+    parameters given the ratings, the means of which are kept; a row pays ``l2 / 2 * 80`` times its squared norm, of which a bias pays
+    the part ``bias_l2``, however many ratings it has.
+
     With ``preset="tutorial"``: no mean and no unit; ``l2 / 2`` times the squared norm of each parameter named ``*_weight`` at every step;
     initial values uniform from +-0.01, biases zero. A network that ends in LogisticRegressionOutput has no mean and unit either.
 
@@ -92,7 +96,7 @@ class NetworkModel(Model):
         taken, names = network_settings(function), {entry.name for entry in dataclasses.fields(TrainConfig)}
         own = {name: settings.pop(name) for name in list(settings) if name in taken and name not in names}
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, also=sorted(taken))
-        defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size)}
+        defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size, given.temperature)}
         filled = given.with_defaults(f"network {network!r}", defaults)
         chosen = {name: getattr(filled, name, default) for name, default in taken.items()} | own
         self._check_settings(chosen)
