@@ -16,6 +16,8 @@ from nnmf.errors import ConfigError, NnmfError, one_of
 if TYPE_CHECKING:
     from mxnet.symbol import Symbol
 
+__all__ = ["NETWORKS", "TUTORIAL", "Network", "build_network", "find_network", "name_of", "network", "network_settings"]
+
 Network = Callable[..., "Symbol"]
 
 #: the registered networks by name

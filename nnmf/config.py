@@ -9,13 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from nnmf._columns import columns_of
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
 __all__ = ["KEEPS", "PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
 
 _DECAY = 0.9
-_ROLES = ("user", "item", "rating", "timestamp")
 PRESETS = ("tutorial", "fast", "accurate")
 KEEPS = ("last", "best", "mean")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
@@ -93,7 +93,10 @@ class TrainConfig(_Checked):
         None, "samplers of bayes that start apart and whose draws are averaged together", low=1, high=1000
     )
     sweeps: int | None = _setting(
-        None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
+        None,
+        "draws of all parameters that an epoch of bayes makes, one after another; of a network whose steps carry noise, passes "
+        "over the ratings",
+        low=1,
     )
     n_draws: int | None = _setting(None, "whole draws that bayes keeps, for intervals", low=1, high=10_000)
     features: str | None = _setting(
@@ -189,39 +192,6 @@ class TrainConfig(_Checked):
                 "leave it out."
             )
         return TrainConfig(**values)
-
-
-def columns_of(text: str) -> dict[str, str]:
-    """The columns that a text such as ``user=customer,item=sku,rating=stars`` names.
-
-    Parameters
-    ----------
-    text : str
-        Roles (``user``, ``item``, ``rating`` and, where there is one, ``timestamp``) and columns of the file.
-
-    Returns
-    -------
-    dict of str to str
-        The column of each role.
-
-    Raises
-    ------
-    ConfigError
-        A text that is none of these, an unknown role, one that occurs twice or is missing.
-    """
-    columns: dict[str, str] = {}
-    for part in text.split(","):
-        role, equals, column = (piece.strip() for piece in part.partition("="))
-        if not (role and equals and column):
-            raise ConfigError(f"columns: got {text!r}; give a text such as 'user=customer,item=sku,rating=stars'.")
-        if role not in _ROLES:
-            raise ConfigError(one_of(role, _ROLES, "columns"))
-        if role in columns:
-            raise ConfigError(f"columns: got {text!r}, which names the {role} column twice; name it once.")
-        columns[role] = column
-    if missing := [role for role in _ROLES[:3] if role not in columns]:
-        raise ConfigError(f"columns: got {text!r}, which names no {missing[0]} column; add {missing[0]}=NAME.")
-    return columns
 
 
 @dataclass(frozen=True)

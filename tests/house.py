@@ -24,7 +24,7 @@ FLOORS = (
     ("tables",),
     ("networks", "metrics", "config"),
     ("_registry",),
-    ("_eval_metrics", "_drawing", "_symbols", "_layers"),
+    ("_columns", "_eval_metrics", "_drawing", "_symbols", "_layers"),
     ("files",),
     ("_mxnet", "_compiled"),
     ("errors", "_lazy", "_version"),

@@ -11,7 +11,7 @@ import pytest
 
 from nnmf import _mxnet
 from nnmf.errors import BackendError, ConfigError, DataError
-from nnmf.networks import NETWORKS, build_network
+from nnmf.networks import NETWORKS, SEEN, build_network
 from nnmf.onnx import _graph as onnx_graph
 from nnmf.onnx._export import export_factors_onnx, export_onnx
 
@@ -47,7 +47,13 @@ def random_parameters(symbol):
     named = zip(symbol.list_arguments() + symbol.list_auxiliary_states(), shapes + aux_shapes, strict=True)
     return {
         # variances must be positive
-        name: mx.nd.array(rng.uniform(0.5, 1.5, shape) if name.endswith("_var") else rng.normal(0, 0.5, shape))
+        name: mx.nd.array(
+            rng.integers(0, 2, shape)
+            if name == SEEN
+            else rng.uniform(0.5, 1.5, shape)
+            if name.endswith("_var")
+            else rng.normal(0, 0.5, shape)
+        )
         for name, shape in named
         if name not in ("user", "item", "rating")
     }

@@ -42,7 +42,7 @@ def test_the_later_half_is_averaged(name, table):
 def test_deviations_are_of_the_epochs_and_of_the_noise(name, table):
     model, each = averaged(NETWORKS[name], table, **LONG)
     ids = table.users.ids[table.user], table.items.ids[table.item]
-    prediction, deviation = model.predict(*ids, clip=False, return_std=True)
+    _, deviation = model.predict(*ids, clip=False, return_std=True)
     noise = np.mean([result.train_rmse**2 for result in model.history[6:]])
     assert deviation == pytest.approx(np.sqrt(each[6:].var(axis=0, ddof=1) + noise), rel=1e-3)
     low, high = model.interval(*ids, level=0.9)
@@ -74,12 +74,12 @@ def test_what_cannot_be_kept_is_refused(table):
 def test_the_last_epoch_is_kept_where_that_is_asked_for(table):
     train, valid = table.split(0.8)
     settings = {
-        "n_factors": 5,
-        "n_epochs": 30,
+        "n_factors": 20,
+        "n_epochs": 80,
         "init_std": 0.1,
         "l2": 0.0,
-        "learning_rate": 0.3,
+        "learning_rate": 0.05,
         "schedule": "constant",
     }
     last, best = (nnmf.fit("svd", train, valid, keep=keep, **settings) for keep in ("last", None))
-    assert last.best_epoch == 30 > best.best_epoch
+    assert last.best_epoch == 80 > best.best_epoch

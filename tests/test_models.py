@@ -20,6 +20,7 @@ FACTORS = {"n_factors": 5, "n_epochs": 5, "init_std": 0.1}
 DRAWS = {"n_factors": 5, "n_epochs": 5, "sweeps": 5, "n_chains": 2, "features": "ids"}
 PLAIN = {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "learning_rate": 0.2, "ctx": "cpu"}
 LONGER = {"n_epochs": 40, "learning_rate": 0.4, "l2": 0.003}
+DRAWN = {"n_factors": 5, "n_epochs": 6, "temperature": 1.0, "ctx": "cpu"}
 MLP = {"n_factors": 5, "hidden_units": 4, "n_epochs": 5, "batch_size": 50, "ctx": "cpu"}
 
 
@@ -80,6 +81,20 @@ class TestBiasedMLP(ModelContract):
 class TestMeanOfBiasedMLP(ModelContract):
     model, settings, accurate = "biased_mlp", {**PLAIN, "keep": "mean"}, LONGER
     expected_rmse = (0.21, 0.26)
+
+
+class TestHistories(ModelContract):
+    model, settings, accurate, expected_rmse = "histories", PLAIN, LONGER, (0.21, 0.32)
+
+
+class TestDrawsOfBiased(ModelContract):
+    model, settings, accurate = "biased", DRAWN, {"n_epochs": 200}
+    expected_rmse = (0.21, 0.28)
+
+
+class TestDrawsOfHistories(ModelContract):
+    model, settings, accurate = "histories", DRAWN, {"n_epochs": 200}
+    expected_rmse = (0.21, 0.28)
 
 
 class TestMeanOfSVD(ModelContract):

@@ -15,7 +15,8 @@ from ._answers import Answers
 from ._catalogue import Catalogue
 from ._kind import Kind
 from ._learned import Learned
-from ._mean import MEAN, read_mean
+from ._mean import MEAN
+from ._read_mean import read_mean
 
 _Kind = TypeVar("_Kind", bound=Kind)
 

@@ -35,7 +35,8 @@ from ._catalogue import Catalogue
 from ._ids import check_table
 from ._kind import Kind
 from ._learned import Learned
-from ._mean import Averaging, own_scorer
+from ._mean import own_scorer
+from ._means import Averaging
 
 logger = logging.getLogger("nnmf")
 

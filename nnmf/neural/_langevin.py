@@ -20,8 +20,9 @@ _MOST_ROWS = 1 << 18
 _PRIOR = 80.0
 # Squared length of what a number of a table is multiplied by, about: another bias's 1, another vector's number.
 _OF_BIASES, _OF_FACTORS = 1.0, 0.1
-# Tables of histories move many predictions at once, so that their steps are shorter by so much.
-_OF_HISTORIES = 8.0
+# Tables of histories move many predictions at once, so that their steps are shorter by so much,
+# and by more where they are long.
+_OF_HISTORIES, _OF_LENGTH = 8.0, 1 / 60
 
 
 def draws(config: TrainConfig) -> bool:
@@ -129,7 +130,10 @@ def langevin(
     for name, shape in shapes.items():
         biases, implicit = name.endswith("bias_weight"), name.endswith(("implicit_weight", "implicit_bias_weight"))
         side = name.split("_")[0] if implicit else sides.get(name)
-        times = (_OF_BIASES if biases else _OF_FACTORS) * (_OF_HISTORIES if implicit else 1.0)
+        times = _OF_BIASES if biases else _OF_FACTORS
+        if implicit:
+            other = counts["item" if side == "user" else "user"]
+            times *= max(_OF_HISTORIES, _OF_LENGTH * float(np.sum(other * other) / np.sum(other)))
         count = counts[side][:, None] if side in counts else np.full((1,) * len(shape), n_rows)
         l2[name] = _PRIOR * (config.l2 or 0.0) * ((config.bias_l2 or 0.0) if biases else 1.0)
         scales[name] = mx.nd.array(1 / np.maximum(times * count + l2[name], 1.0))

@@ -266,7 +266,7 @@ class NetworkLearner(Learner):
                 self._trained,
                 ctx=self.ctx,
                 begin_epoch=number - 1,
-                num_epoch=number,
+                num_epoch=number - 1 + (self.config.sweeps or 1),
                 optimizer=self._optimizer,
                 arg_params={name: array for name, array in self.parameters.items() if name not in auxiliary},
                 aux_params={name: self.parameters[name] for name in auxiliary},

@@ -57,8 +57,8 @@ class NetworkModel(Model):
     tables of users and items take ``B / 64`` of it. Initial tables are normal with standard deviation ``init_std``, biases (tables whose
     parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule.
 
-    With ``temperature`` above 0 the steps carry noise and take all ratings at once (up to 262,144 of them): each epoch leaves a draw of the
-    parameters given the ratings, the means of which are kept; a row pays ``l2 / 2 * 80`` times its squared norm, of which a bias pays
+    With ``temperature`` above 0 the steps carry noise and take all ratings at once (up to 262,144 of them), ``sweeps`` times an epoch,
+    which leaves a draw of the parameters given the ratings; what the draws predict is averaged. A row pays ``l2 / 2 * 80`` times its squared norm, of which a bias pays
     the part ``bias_l2``, however many ratings it has.
 
     With ``preset="tutorial"``: no mean and no unit; ``l2 / 2`` times the squared norm of each parameter named ``*_weight`` at every step;

@@ -20,7 +20,8 @@ _FAST: dict[str, Any] = {
 }
 # Those of steps with noise, any preset but the tutorial's.
 _DRAWN: dict[str, Any] = {
-    "n_epochs": 300,
+    "n_epochs": 100,
+    "sweeps": 5,
     "learning_rate": 0.05,
     "l2": 0.125,
     "bias_l2": 0.3,

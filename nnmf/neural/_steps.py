@@ -42,8 +42,8 @@ class SGD(mx.optimizer.SGD):
             self.kept[name] = None if name == SEEN else super().create_state(index, weight)
         return self.kept[name]
 
-    def update_multi_precision(self, index: int, weight: Any, grad: Any, state: Any) -> None:
-        if self.idx2name[index] != SEEN:  # what was rated is given, not learned
+    def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
+        if self.idx2name[index[0]] != SEEN:  # what was rated is given, not learned
             super().update_multi_precision(index, weight, grad, state)
 
 
