@@ -93,7 +93,7 @@ def fit(
     Parameters
     ----------
     model : str or callable
-        A network ("biased_mlp", "biased", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a factorization
+        A network ("biased_mlp", "biased", "histories", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a factorization
         ("funk_svd", "svd", "svdpp").
     train : Ratings
         The training ratings.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import nnmf
+from nnmf import _mxnet
 from nnmf.errors import ConfigError
 from nnmf.models import own_scorer
 from nnmf.testing import low_rank
@@ -83,3 +84,63 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(table):
     }
     last, best = (nnmf.fit("svd", train, valid, keep=keep, **settings) for keep in ("last", None))
     assert last.best_epoch == 80 > best.best_epoch
+
+
+def biases(n_users, n_items):
+    """A network that is linear in its parameters, so that their posterior is known."""
+    mx = _mxnet.load()
+    sides = [
+        mx.sym.Embedding(
+            mx.sym.Variable(side), mx.sym.Variable(f"{side}_bias_weight"), input_dim=n, output_dim=1, name=f"{side}_b"
+        )
+        for side, n in (("user", n_users), ("item", n_items))
+    ]
+    return mx.sym.LinearRegressionOutput(mx.sym.reshape(mx.sym.add_n(*sides), (-1,)), mx.sym.Variable("rating"))
+
+
+@pytest.mark.parametrize("scale", [1.0, 20.0])
+def test_draws_are_of_the_posterior(scale):
+    """Mean and variance of the draws of a linear model against those that linear algebra finds."""
+    table = low_rank(n_users=30, n_items=20, n_ratings=200, noise=0.5)
+    table = nnmf.Ratings.from_arrays(table.user, table.item, scale * table.rating)
+    settings = {"n_epochs": 600, "sweeps": 10, "l2": 0.05, "bias_l2": 0.5, "temperature": 1.0, "ctx": "cpu"}
+    model, each = averaged(biases, table, **settings)
+    each = each[300:]
+    design = np.zeros((len(table), table.n_users + table.n_items))
+    design[np.arange(len(table)), table.user] = design[np.arange(len(table)), table.n_users + table.item] = 1.0
+    mean = table.rating.mean(dtype=np.float64)
+    covariance = np.linalg.inv(design.T @ design + 80 * 0.05 * 0.5 * np.eye(design.shape[1]))
+    expected = mean + design @ covariance @ design.T @ (table.rating - mean)
+    noise = np.mean((each - table.rating) ** 2)  # of the draws, which is what their variance is for
+    variance = noise * np.einsum("rf,fg,rg->r", design, covariance, design)
+    assert each.mean(axis=0) == pytest.approx(expected, abs=5 * np.sqrt(variance.max() / 100))
+    assert np.corrcoef(each.mean(axis=0), expected)[0, 1] > 0.99
+    assert 0.85 < each.var(axis=0).mean() / variance.mean() < 1.15
+    assert (each.var(axis=0) / variance).min() > 0.7 and (each.var(axis=0) / variance).max() < 1.4
+
+
+def test_noise_is_of_squared_errors(table):
+    def by_absolute_errors(n_users, n_items):
+        prediction, label = nnmf.networks.biased_net(n_users, n_items, 3).get_children()
+        return _mxnet.load().sym.MAERegressionOutput(prediction, label)
+
+    with pytest.raises(
+        ConfigError, match="temperature: is of squared errors, and the network ends in MAERegressionOutput"
+    ):
+        nnmf.fit(by_absolute_errors, table, temperature=1.0, ctx="cpu")
+    with pytest.raises(ConfigError, match="temperature: network 'plain' has no such setting"):
+        nnmf.fit("plain", table, preset="tutorial", temperature=1.0)
+    with pytest.raises(ConfigError, match="sweeps: network 'plain' has no such setting"):
+        nnmf.fit("plain", table, sweeps=3)
+
+
+def test_what_was_rated_follows_the_table(table):
+    half = np.arange(len(table)) % 2 == 0
+    model = nnmf.fit("histories", table.take(half), n_factors=3, n_epochs=2, temperature=1.0, ctx="cpu")
+    for more in (False, True):
+        if more:
+            model.fit_more(table, n_epochs=1)
+        seen = np.zeros((table.n_users, table.n_items))
+        rows = slice(None) if more else half
+        seen[table.user[rows], table.item[rows]] = 1
+        assert np.array_equal(own_scorer(model.scorer).parameters[nnmf.networks.SEEN].asnumpy(), seen)
