@@ -104,7 +104,7 @@ def test_draws_are_of_the_posterior(scale):
     table = low_rank(n_users=30, n_items=20, n_ratings=200, noise=0.5)
     table = nnmf.Ratings.from_arrays(table.user, table.item, scale * table.rating)
     settings = {"n_epochs": 600, "sweeps": 10, "l2": 0.05, "bias_l2": 0.5, "temperature": 1.0, "ctx": "cpu"}
-    model, each = averaged(biases, table, **settings)
+    _, each = averaged(biases, table, **settings)
     each = each[300:]
     design = np.zeros((len(table), table.n_users + table.n_items))
     design[np.arange(len(table)), table.user] = design[np.arange(len(table)), table.n_users + table.item] = 1.0

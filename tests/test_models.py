@@ -88,13 +88,13 @@ class TestHistories(ModelContract):
 
 
 class TestDrawsOfBiased(ModelContract):
-    model, settings, accurate = "biased", DRAWN, {"n_epochs": 200}
-    expected_rmse = (0.21, 0.28)
+    model, settings, accurate = "biased", DRAWN, {"n_epochs": 60, "l2": 0.01}
+    expected_rmse = (0.21, 0.26)
 
 
 class TestDrawsOfHistories(ModelContract):
-    model, settings, accurate = "histories", DRAWN, {"n_epochs": 200}
-    expected_rmse = (0.21, 0.28)
+    model, settings, accurate = "histories", DRAWN, {"n_epochs": 60, "l2": 0.01}
+    expected_rmse = (0.21, 0.26)
 
 
 class TestMeanOfSVD(ModelContract):
