@@ -1,12 +1,14 @@
 """Keeping the mean: what it predicts, how far its members lie apart, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import nnmf
 from nnmf import _mxnet
-from nnmf.errors import ConfigError
-from nnmf.models import own_scorer
+from nnmf.errors import ConfigError, DataError
+from nnmf.models import from_state, own_scorer
 from nnmf.testing import low_rank
 
 from .test_models import PLAIN, concat
@@ -144,3 +146,27 @@ def test_what_was_rated_follows_the_table(table):
         rows = slice(None) if more else half
         seen[table.user[rows], table.item[rows]] = 1
         assert np.array_equal(own_scorer(model.scorer).parameters[nnmf.networks.SEEN].asnumpy(), seen)
+
+
+SPOILT = {
+    "numbers": lambda numbers: numbers * [0, 1, 1],
+    "constants": lambda constants: constants[:-1],
+    "user_bias": lambda bias: bias.astype(np.float32),
+    "item_factors": lambda table: table[:, :-1],
+    "user_draws": lambda draws: draws[:-1],
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_mean_that_does_not_fit_is_refused(name, table):
+    state = nnmf.fit("svd", table, keep="mean", n_factors=3, n_epochs=4).to_state()
+    arrays = {**state.kept.arrays, f"mean:{name}": SPOILT[name](state.kept.arrays[f"mean:{name}"])}
+    spoilt = replace(state, kept=replace(state.kept, arrays=arrays), last=None)
+    with pytest.raises(DataError, match=f"mean:({name}|item_factors|user_factors)"):
+        from_state(nnmf.SVD, nnmf.TrainConfig(**state.config), spoilt, False)
+    less = {key: array for key, array in state.kept.arrays.items() if key != f"mean:{name}"}
+    with pytest.raises(DataError, match="those of the mean are"):
+        kept = replace(state.kept, arrays=less)
+        from_state(nnmf.SVD, nnmf.TrainConfig(**state.config), replace(state, kept=kept, last=None), False)
+    with pytest.raises(DataError, match="hold a mean, which keep=None makes none of"):
+        from_state(nnmf.SVD, nnmf.TrainConfig(**{**state.config, "keep": None}), state, False)
