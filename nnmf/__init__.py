@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ._lazy import lazily
 from ._version import __version__
+
+# `typing`'s own, without the time of importing it: until a command is on its guard, Ctrl-C is a traceback.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from nnmf._mxnet import mx

@@ -50,13 +50,13 @@ class _Checked:
                 object.__setattr__(self, entry.name, _checked(entry, value))
 
     @classmethod
-    def from_dict(cls: type[_Config], values: dict[str, Any], also: Iterable[str] = ()) -> _Config:
-        """A config from a mapping; a key that is no field is a ConfigError that names the nearest one, of ``also`` too."""
+    def from_dict(cls: type[_Config], values: dict[str, Any], names: Iterable[str] | None = None) -> _Config:
+        """A config from a mapping; a key that is no field is a ConfigError that tells of ``names``, by default all fields."""
         fields = [entry.name for entry in dataclasses.fields(cls)]
-        names = [*fields, *also]
+        names = fields if names is None else list(names)
         for name in values:
             if name not in fields:
-                near = [_OTHER_NAMES[name]] if name in _OTHER_NAMES else []
+                near = [_OTHER_NAMES[name]] if _OTHER_NAMES.get(name) in names else []
                 near = [*near, *difflib.get_close_matches(name, names, 1, cutoff=0.5)]
                 hint = f"; did you mean {near[0]!r}?" if near else f"; there are {names}."
                 raise ConfigError(f"{name}: no such setting{hint}")
@@ -162,6 +162,12 @@ class TrainConfig(_Checked):
             return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / n_epochs))
         return self.learning_rate
 
+    @classmethod
+    def names_for(cls, defaults: Iterable[str]) -> list[str]:
+        """The settings that mean something to a model with these among its defaults."""
+        named = {*defaults, "patience", "decay"}
+        return [entry.name for entry in dataclasses.fields(cls) if entry.default is not None or entry.name in named]
+
     def with_defaults(self, what: str, defaults: dict[str, Any]) -> TrainConfig:
         """This config with a model's own defaults where a setting is None.
 
@@ -177,13 +183,12 @@ class TrainConfig(_Checked):
         ConfigError
             A setting that was given but has no meaning for the model.
         """
-        values = {}
+        values, names = {}, self.names_for(defaults)
         for entry in dataclasses.fields(self):
             value = getattr(self, entry.name)
-            optional = entry.default is None and entry.name not in ("patience", "decay")
-            if optional and value is None:
+            if value is None:
                 value = defaults.get(entry.name)
-            elif optional and entry.name not in defaults:
+            elif entry.name not in names:
                 raise ConfigError(f"{entry.name}: {what} has no such setting; leave it out.")
             values[entry.name] = value
         if self.decay is not None and values["schedule"] != "exponential":

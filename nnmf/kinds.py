@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
     from nnmf.tables import Ratings
     from nnmf.training import Callback, Progress
 
-__all__ = ["FACTORIZATIONS", "KINDS", "fit", "load", "load_checkpoint", "load_run", "make_model", "model_class"]
+__all__ = [
+    "FACTORIZATIONS",
+    "KINDS",
+    "fit",
+    "known_name",
+    "load",
+    "load_checkpoint",
+    "load_run",
+    "make_model",
+    "model_class",
+]
 
 _HOMES = {
     "network": ("nnmf.neural", "NetworkModel"),
@@ -47,7 +58,8 @@ def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None
     Parameters
     ----------
     name : str or callable
-        "funk_svd", "svd", "svdpp" (or their classes' names), a network's name or ``module:function``, or its function.
+        "funk_svd", "svd", "svdpp" or their classes, a network's name or ``module:function``, or its function; of names
+        neither case nor "_" and "-" count.
     config : TrainConfig, default=None
         Settings; default: the model's own.
     **settings
@@ -59,22 +71,42 @@ def make_model(name: str | Callable[..., Any], config: TrainConfig | None = None
         An unknown name, or a setting the model has not.
     """
     if isinstance(name, str):
-        kind = next(
-            (kind for kind in FACTORIZATIONS if name in (kind, _HOMES[kind][1], kind.replace("pp", "++").upper())), None
-        )
-        if kind is not None:
-            return model_class(kind)(TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}))
+        name = known_name(name, FACTORIZATIONS)
+        if name in FACTORIZATIONS:
+            return _of_class(model_class(name), config, settings)
         if ":" not in name:
             from nnmf.networks import NETWORKS
 
+            name = known_name(name, NETWORKS)
             if name not in NETWORKS:
                 raise ConfigError(
                     one_of(name, [*NETWORKS, *FACTORIZATIONS], "network")
                     + ", or 'module:function' for a network of your own."
                 )
+    elif getattr(name, "kind", None) in KINDS:
+        return _of_class(name, config, settings)
     from nnmf.neural import NetworkModel
 
     return NetworkModel(name, config, **settings)
+
+
+def _of_class(given: Any, config: TrainConfig | None, settings: dict[str, Any]) -> Model:
+    """An untrained model of a factorization's class."""
+    if not isinstance(given, type):
+        raise ConfigError(f"model: got {given!r}; a model has its own fit: model.fit(train, valid).")
+    if given.kind == "network":  # type: ignore[attr-defined] # only classes that have one come here
+        raise ConfigError("model: got the class of all networks; give a network's name or function.")
+    made: Model = given(config, **settings)
+    return made
+
+
+def known_name(name: str, names: Iterable[str]) -> str:
+    """The one of ``names`` that is the same but for case, "_" and "-", and "++" for "pp"; else the name given."""
+    return next((known for known in names if _bare(known) == _bare(name)), name)
+
+
+def _bare(name: str) -> str:
+    return re.sub("[_-]", "", name).replace("++", "pp").lower()
 
 
 def fit(
@@ -93,8 +125,8 @@ def fit(
     Parameters
     ----------
     model : str or callable
-        A network ("biased_mlp", "biased", "histories", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a factorization
-        ("funk_svd", "svd", "svdpp").
+        A network ("biased_mlp", "biased", "histories", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the
+        function) or a factorization ("funk_svd", "svd", "svdpp", "bayes", or its class).
     train : Ratings
         The training ratings.
     valid : Ratings, default=None

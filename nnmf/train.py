@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from nnmf._lazy import lazily
+
+TYPE_CHECKING = False  # as in `nnmf`
 
 if TYPE_CHECKING:
     from nnmf.config import TrainConfig

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnmf.factorization._gibbs import Sampler
+from nnmf.factorization._observed import Entries, Observed, _by_column
 from nnmf.factorization._schedule import Workers
+from nnmf.factorization._sides import Side
 from nnmf.tables import Block, Codes
 
 MASK = (1 << 64) - 1
@@ -43,6 +45,14 @@ def dense(block):
     return matrix
 
 
+def user_side(block, counts, n_factors, n_chunks):
+    """The users' side of ratings of which nothing is known but how many each user has, and a block."""
+    none = np.zeros(0, np.int32)
+    blocks = {"user": (Entries(block, _by_column(block)),)}
+    observed = Observed(none, none, None, none, {"user": counts}, blocks, None, np.zeros(n_chunks + 1, np.int64))
+    return Side("user", 0, observed, n_factors)
+
+
 @dataclass
 class Case:
     """A table and what describes its users, items and ratings."""
@@ -55,22 +65,12 @@ class Case:
     day: Codes | None
 
     def sampler(self, n_factors=2, seed=0, n_threads=1, init_std=0.3, centre=0.0, spread=1.0, ordinal=False, like=None):
-        return Sampler(
-            self.user,
-            self.item,
-            self.rating,
-            self.sizes,
-            self.blocks,
-            self.day,
-            n_factors=n_factors,
-            seed=seed,
-            init_std=init_std,
-            workers=Workers(n_threads),
-            centre=centre,
-            spread=spread,
-            ordinal=ordinal,
-            like=like,
-        )
+        observed = like._observed if like else self.observed(centre, spread, ordinal)
+        return Sampler(observed, n_factors=n_factors, seed=seed, init_std=init_std, workers=Workers(n_threads))
+
+    def observed(self, centre=0.0, spread=1.0, ordinal=False):
+        scale = {"centre": centre, "spread": spread, "ordinal": ordinal}
+        return Observed.of(self.user, self.item, self.rating, self.sizes, self.blocks, self.day, **scale)
 
     def design(self):
         """The design matrix, a row a rating, and its columns by (side, group)."""

@@ -38,7 +38,7 @@ class World:
         sampler = self.sampler
         sampler.alpha, sampler.constant = rng.chisquare(1), float(np.float32(rng.normal()))
         noise = rng.normal(size=len(self.x)) / np.sqrt(sampler.alpha)
-        self.rating = sampler._rating[:] = (self.predictions() + noise).astype(np.float32)
+        self.rating = sampler._observed.rating[:] = (self.predictions() + noise).astype(np.float32)
 
     def sampler_of(self, table, n_factors):
         return table.sampler(n_factors)

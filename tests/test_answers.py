@@ -206,3 +206,33 @@ def test_what_was_never_trained_is_nobody_s_neighbour(name):
     users, _ = model.similar_users(whole.users.ids[30], 60)
     assert not set(items.tolist()) & set(whole.items.ids[:8].tolist())
     assert not set(users.tolist()) & set(whole.users.ids[:10].tolist())
+
+
+def test_a_table_under_a_scale_that_is_none_of_its_ratings_is_refused(small):
+    """A table that is read under another's ids has its scale."""
+    ids = small.users.ids[small.user], small.items.ids[small.item]
+    beyond = nnmf.Ratings.from_arrays(*ids, small.rating + 20, like=small)
+    with pytest.raises(DataError, match=r"arrays: its mean rating, .*, lies outside its scale, from .* give the scale"):
+        nnmf.fit("svd", beyond, n_epochs=2)
+    assert nnmf.fit("svd", nnmf.Ratings.from_arrays(*ids, small.rating + 20), n_epochs=2).global_mean > 20
+
+
+def test_a_table_of_strangers_is_said_wherever_it_is_given(small, caplog):
+    model = nnmf.fit("svd", small, n_epochs=2)
+    strangers = nnmf.Ratings.from_arrays([5000], [7000], [3.0], name="swapped")
+    line = (
+        "Not one user or item of swapped (1 ratings) is known to the model, so the mean rating answers for all of them"
+    )
+    for go in (
+        model.rmse,
+        model.evaluate,
+        lambda table: nnmf.fit("svd", small, table, n_epochs=1),
+        lambda table: nnmf.fit("svd", small, test=table.mapped(small), n_epochs=1),
+    ):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            go(strangers)
+            assert [record.getMessage().startswith(line) for record in caplog.records].count(True) == 1
+    caplog.clear()
+    half = nnmf.Ratings.from_arrays([small.users.ids[0], 5000], [7000, 7001], [3.0, 3.0])
+    assert model.rmse(half) >= 0 and not caplog.records

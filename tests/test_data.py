@@ -81,15 +81,35 @@ def test_an_unknown_way_with_duplicates():
 
 def test_frames_of_pandas_and_polars_are_taken_by_column_name():
     class Frame:  # what both answer to, without either
-        columns = ("u", "i", "r", "t")
+        columns = ("who", "what", "r", "t")
 
         def __getitem__(self, name):
-            return {"u": ["a", "b"], "i": [1, 2], "r": [3, 4], "t": [5, 6]}[name]
+            return {"who": ["a", "b"], "what": [1, 2], "r": [3, 4], "t": [5, 6]}[name]
 
-    table = Ratings.from_frame(Frame(), user="u", item="i", rating="r", timestamp="t")
+    table = Ratings.from_frame(Frame(), user="who", item="what", rating="r", timestamp="t")
     assert tuples(table) == [("a", 1, 3.0), ("b", 2, 4.0)]
-    with pytest.raises(DataError, match=r"no column 'user_id'; it has \['u', 'i', 'r', 't'\]"):
+    with pytest.raises(DataError, match=r"no column known for users; it has \['who', 'what', 'r', 't'\]. Name the"):
         Ratings.from_frame(Frame())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("user", "item", "rating"),
+        ("userId", "movieId", "Score"),
+        ("Benutzer-ID", "ISBN", "Book-Rating"),
+        ("user_id", "item_id", "rating"),
+    ],
+)
+def test_a_frame_s_columns_are_found_by_their_known_names(names):
+    expected = [("a", 1, 3.0), ("b", 2, 4.0)]
+    columns = dict(zip(names, (["a", "b"], [1, 2], [3, 4]), strict=True))
+    assert tuples(Ratings.from_frame({"title": ["x", "y"], **columns})) == expected
+    assert tuples(Ratings.from_frame({"score": [5, 5], **columns}, rating=names[2])) == expected
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(columns)
+    assert tuples(Ratings.from_frame(frame)) == tuples(Ratings.from_frame(frame.set_index(names[0]))) == expected
+    assert tuples(Ratings.from_frame(frame.set_index([*names[:2]]))) == expected
 
 
 def test_other_frames_are_taken_or_refused_in_a_sentence():

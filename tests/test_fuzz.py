@@ -107,6 +107,7 @@ MANIFEST_EDITS = {
     "global_mean NaN": ("global_mean", float("nan")),
     "global_mean a text": ("global_mean", "3"),
     "global_mean infinite": ("global_mean", float("inf")),
+    **{f"global_mean {mean:g}": ("global_mean", mean) for mean in (100.0, -1.0, 1e30, 1e308)},
     "suffix exe": ("suffix", "exe"),
     "texts wild": ("texts", ["../../etc/passwd"]),
     "texts a number": ("texts", 5),

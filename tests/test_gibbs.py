@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from nnmf import Bayes, load_checkpoint
-from nnmf.factorization import _gibbs, _gibbs_kernels, _sides
+from nnmf.factorization import _gibbs, _gibbs_kernels, _observed, _sides
 from nnmf.factorization._chains import Chains
 from nnmf.factorization._schedule import Workers
-from nnmf.factorization._sides import Side
 from nnmf.storage import RunFolder
 from nnmf.tables import Block, Codes
 from nnmf.testing import Killed, assert_same_model, kill_after, low_rank
 
-from .gibbs_reference import Case, Naive, case, random_block
+from .gibbs_reference import Case, Naive, case, random_block, user_side
 
 BLOCKS = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 2)]
 
@@ -32,7 +31,7 @@ def groups(sampler):
 
 def everything(sampler):
     """All that the next sweep depends on, and more."""
-    precisions = {f"{side.name} {group.name}": group.precision for side in sampler.sides for group in side.groups}
+    precisions = {f"{side.name} {n}": group.precision for side in sampler.sides for n, group in enumerate(side.groups)}
     own = {"alpha": sampler.alpha, "residual": sampler.residual, "rmse": sampler.rmse}
     return {**sampler.state(), **precisions, **own}
 
@@ -132,8 +131,8 @@ def test_the_number_of_chunks_changes_nothing_but_rounding(monkeypatch):
     table = case(40, 30, 700, (1, 1), 6, seed=7)
     expected = everything(run(table.sampler(), 1, 3))
     for chunks, memory in ((1, 1 << 26), (3, 1 << 26), (64, 1 << 26), (8, 0)):
-        monkeypatch.setattr(_gibbs, "_CHUNKS", chunks)
-        monkeypatch.setattr(_gibbs, "_SUM_BYTES", memory)
+        monkeypatch.setattr(_observed, "_CHUNKS", chunks)
+        monkeypatch.setattr(_observed, "_SUM_BYTES", memory)
         sampler = run(table.sampler(), 1, 3)
         assert len(sampler._chunks) == (chunks if memory else 1)
         for name, found in everything(sampler).items():
@@ -148,7 +147,7 @@ def test_draws_of_rows_have_the_same_bits_for_any_chunks(monkeypatch, n_chunks, 
     statistics = rng.normal(size=(40, 4))
     drawn = []
     for chunks, threads in ((1, 1), (n_chunks, n_threads)):
-        side = Side("user", 0, counts, [block], 2, chunks)
+        side = user_side(block, counts, 2, chunks)
         side.draw_initial(np.random.default_rng(1), 0.3)
         side.refresh()
         side.rows[:, : _gibbs_kernels.Q] = np.column_stack([counts, statistics])
@@ -237,7 +236,7 @@ def test_chains_are_samplers_that_start_apart_and_keep_to_themselves(n_threads):
     """Bit for bit, though they share what does not change, and the order of their draws is always the same."""
     table = case(n_blocks=(1, 1), n_days=4, seed=11)
     with Workers(n_threads) as workers:
-        chains = Chains(lambda seed, alone, like: table.sampler(seed=seed, like=like), 3, 5, workers)
+        chains = Chains(lambda seed, alone: table.sampler(seed=seed), 3, 5, workers)
         chains.begin()
         draws = list(chains.sweeps(1, 3, lambda part: None))
     seeds = [sampler.seed for sampler in chains.samplers]
@@ -250,7 +249,7 @@ def test_chains_are_samplers_that_start_apart_and_keep_to_themselves(n_threads):
             for name, q in expected.q.items():
                 np.testing.assert_array_equal(draw.q[name], q)
                 np.testing.assert_array_equal(draw.consts[name], expected.consts[name])
-    again = Chains(lambda seed, alone, like: table.sampler(seed=seed, like=like), 3, 5, Workers(1))
+    again = Chains(lambda seed, alone: table.sampler(seed=seed), 3, 5, Workers(1))
     again.take_state(chains.state(), same=True)
     again.begin()
     for one, other, whole in zip(chains.samplers, again.samplers, alone, strict=True):

@@ -7,10 +7,10 @@ from nnmf import Bayes, Ratings
 from nnmf.factorization import _gibbs_kernels as kernels
 from nnmf.factorization._ordinal import Grid
 from nnmf.factorization._schedule import Workers
-from nnmf.factorization._sides import Group, Side, key_of
+from nnmf.factorization._sides import Group, key_of
 from nnmf.tables import Block, encode
 
-from .gibbs_reference import Case, case, dense, gamma_cdf, mean_error, normal_cdf, random_block, surprise
+from .gibbs_reference import Case, case, dense, gamma_cdf, mean_error, normal_cdf, random_block, surprise, user_side
 
 #: standard errors: of some 600 comparisons in this file the most is 3.2 to be expected, and 4.5 once in 200 such files
 FAR = 4.5
@@ -57,7 +57,7 @@ def test_all_weights_of_the_columns_alone_are_those_of_a_linear_regression():
 def side_with(block, user, z, left, factor, free, own):
     """A side of ids and a block, one of them held at a weight, with the sums of what the others and the ratings are to it."""
     counts = np.bincount(user, minlength=8)
-    side = Side("user", 0, counts, [block], 1, 3)
+    side = user_side(block, counts, 1, 3)
     held = side.groups[1 - free]
     held.weights[factor + 1] = own
     held.mean[:], held.precision[:] = own, 1e13
@@ -116,7 +116,7 @@ def test_the_prior_of_weights_is_drawn_from_its_conditional_densities():
     """Precision given mean and weights, Gamma(1/2 + n/2, 1/2 + squares/2); mean given both, between theirs and N(0, 1)."""
     weights = np.random.default_rng(4).normal(0.9, 0.5, 9).astype(np.float32)
     n, alike, before = 9, 20_000, -0.3
-    group = Group("ids", np.tile(weights, (alike, 1)), np.full(alike, before), np.ones(alike), None, ())
+    group = Group(np.tile(weights, (alike, 1)), np.full(alike, before), np.ones(alike), None)
     group.draw_prior(np.random.default_rng(5))
     rate = (1 + ((weights.astype(np.float64) - before) ** 2).sum()) / 2
     assert abs(surprise(gamma_cdf(group.precision * rate, (1 + n) // 2), 100)) < FAR
@@ -150,11 +150,11 @@ def test_cut_points_and_latent_numbers_are_drawn_from_their_conditional_densitie
     predictions = np.array([-1.0, 0.2, 0.4, 1.5, 0.1, -0.3])
     level = np.array([0, 0, 1, 2, 2, 1])
     with Workers(1) as workers:
-        grid, rng = Grid(level.astype(np.float32), None, 2, workers), np.random.default_rng(12)
+        grid, rng = Grid(level.astype(np.float32), None, 2), np.random.default_rng(12)
         cuts, latents = [], []
         for number in range(15_000):
             left = -predictions.astype(np.float32)
-            grid.draw(left, rng, key_of(12, number))
+            grid.draw(left, rng, key_of(12, number), workers)
             if number % 5 == 0:  # those that follow one another are alike
                 cuts.append(grid.cuts[1:-1])
                 latents.append(left)

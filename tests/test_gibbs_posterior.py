@@ -89,7 +89,9 @@ class Drawn:
         self.user, self.item = (np.ravel(grid).astype(np.int32) for grid in np.mgrid[:20, :15])
         self.stamp = np.arange(300, dtype=np.int64) % 5 * DAY  # the last is a day that no rating has
         self.columns = {
-            side.name: np.hstack([np.eye(len(side.counts)), *(dense(g.block) for g in side.groups if g.block)])
+            side.name: np.hstack(
+                [np.eye(len(side.counts)), *(dense(g.entries.block) for g in side.groups if g.entries)]
+            )
             for side in self.sampler.sides
         }
         self.go_on(self.posterior, 1, n)

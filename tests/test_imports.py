@@ -120,7 +120,7 @@ def test_all_is_complete(module):
         elif isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             made |= {alias.asname or alias.name for alias in node.names}
     left_out = {name for name in made if not name.startswith("_")} - set(names)
-    assert not left_out - {"lazily", "logger", "mx"}
+    assert not left_out - {"TYPE_CHECKING", "lazily", "logger", "mx"}
 
 
 def test_dir_lists_the_public_names():
@@ -158,3 +158,10 @@ def test_docstrings_are_numpy_style():
             ):
                 broken.add(module)
     assert not broken
+
+
+def test_a_command_is_on_its_guard_before_it_imports_much():
+    """Until then Ctrl-C is a traceback."""
+    code = "import sys; before = {*sys.modules}; import nnmf.commands; print(*{*sys.modules} - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"typing", "argparse", "logging", "dataclasses", "numpy"} & set(done.stdout.split())

@@ -21,6 +21,7 @@ from nnmf import NetworkModel, Ratings, mx
 from nnmf.errors import BackendError, ConfigError, DataError, TrainingError
 from nnmf.files import _folders
 from nnmf.networks import plain_net
+from nnmf.neural._learner import in_one_sentence
 from nnmf.storage import RunFolder
 from nnmf.testing import Killed, assert_same_model, kill_after, low_rank, parameters
 
@@ -335,7 +336,7 @@ def test_tables_that_cannot_be_trained_on_change_nothing(name, tables):
         assert np.array_equal(array, before[key])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "bayes"])  # which takes no steps
 def test_a_training_that_diverges_changes_nothing(name, tables):
     train, test = tables
     model = nnmf.fit(name, train, test, **SETTINGS[name])
@@ -366,6 +367,13 @@ def test_arrays_beyond_what_mxnet_holds_are_refused_in_a_sentence(tables):
         ConfigError, match=r"network: user_factors_weight of shape \(60, 67108864\) has 4,026,531,840 elements"
     ):
         nnmf.fit("plain", tables[0], n_factors=2**26, ctx="cpu")
+
+
+def test_a_network_that_takes_more_memory_than_there_is_gets_a_sentence():
+    text = "Traceback:\n  File storage.cc\nMXNetError: Failed to allocate CPU Memory"
+    message = "failed: it takes more memory than can be had; take narrower vectors"
+    with pytest.raises(TrainingError, match=message), in_one_sentence(TrainingError, "training failed"):
+        raise mx.MXNetError(text)
 
 
 def test_batches_small_against_the_parameters_are_said(caplog):
@@ -401,7 +409,7 @@ def test_large_ratings_are_said_and_told_of_when_they_diverge(tables, caplog):
     assert nnmf.fit("one_layer_mlp", advised, preset="tutorial", ctx="cpu").history[-1].train_rmse < 1.3
     caplog.clear()
     nnmf.fit("svd", percent, n_epochs=3)  # which measures its steps in the ratings' spread
-    assert not caplog.messages
+    assert "Networks are tuned" not in caplog.text
 
 
 def rescaled(table, times, plus=0.0):
@@ -661,3 +669,22 @@ def test_networks_that_would_fail_within_mxnet_are_refused_before(tables):
         with pytest.raises(ConfigError, match=message):
             nnmf.fit(network, tables[0], n_epochs=1, ctx="cpu")
     assert len(nnmf.fit(partial(plain_net, n_factors=2), tables[0], n_epochs=1, ctx="cpu").history) == 1
+
+
+def normed(n_users, n_items):
+    """A network with auxiliary states, the means and variances of a BatchNorm."""
+    sides = [
+        mx.sym.Embedding(mx.sym.Variable(s), input_dim=n, output_dim=64)
+        for s, n in (("user", n_users), ("item", n_items))
+    ]
+    hidden = mx.sym.Activation(mx.sym.BatchNorm(mx.sym.concat(*sides, dim=1), name="norm"), act_type="tanh")
+    return mx.sym.LinearRegressionOutput(mx.sym.FullyConnected(hidden, num_hidden=1), mx.sym.Variable("rating"))
+
+
+def test_auxiliary_states_are_those_after_the_last_batch():
+    # MXNet hands them on while its last backward passes still write them: of twelve trainings some would differ.
+    rng = np.random.default_rng(0)
+    train = Ratings.from_arrays(*rng.integers(0, 300, (2, 20_000)), rng.integers(1, 6, 20_000), duplicates="last")
+    options = {"n_epochs": 1, "batch_size": 512, "learning_rate": 0.1, "ctx": "cpu"}
+    means = {parameters(nnmf.fit(normed, train, **options))["norm_moving_mean"].tobytes() for _ in range(12)}
+    assert len(means) == 1

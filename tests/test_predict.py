@@ -102,6 +102,12 @@ def test_predictions_are_clipped_unless_asked(saved, capsys, stdin):
         assert np.float32(rows(run(capsys, main, saved.folder, "--pairs", "-", *flags)[1])[1][2]) == expected
 
 
+def test_closed_standard_input_is_one_sentence(saved, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    code, out, err = run(capsys, main, saved.folder, "--pairs", "-")
+    assert (code, out) == (2, "") and "pairs: standard input is closed; name a file of pairs" in err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -290,6 +296,7 @@ def test_titles_come_from_the_dataset_s_item_file(films, saved, capsys, monkeypa
         (["--user", "1", "--top", "few"], 2, "argument --top: invalid int value: 'few'"),
         (["--user", "ann"], 2, "user: got 'ann'; this model's user ids are whole numbers."),
         (["--user", "1", "--data-dir", "x"], 2, "data_dir: is where --titles looks; give both."),
+        (["--user", "1", "--overwrite"], 2, "overwrite: replaces the file that --output names; give both"),
         (["--user", "1", "--unknown", "zero"], 2, "invalid choice: 'zero'"),
         (["--pairs", "no-such-file"], 1, "no-such-file: cannot be read (No such file or directory)"),
         (["--pairs", "/"], 1, "/: cannot be read (Is a directory)"),

@@ -143,6 +143,8 @@ QUERY = {"sql": "SELECT 1"}
         ({"delimiter": ","}, "delimiter: ml-100k is read as it was published; leave it out, or give the file itself"),
         ({"dataset": "ml-20m", "delimiter": ","}, "delimiter: ml-20m is read as it was published"),
         ({"dataset": "ml-1m", "columns": "user=a,item=b,rating=c"}, "columns: ml-1m is read as it was published"),
+        ({"dataset": "ml-100k", "on_error": "skip"}, "on_error: ml-100k is read as it was published"),
+        ({"duplicates": "last"}, "duplicates: ml-100k is read as it was published"),
         # what is drawn is not read
         *[
             ({"dataset": "synthetic", name: value}, f"{name}: synthetic is drawn, not read from files; leave it out")
@@ -152,6 +154,7 @@ QUERY = {"sql": "SELECT 1"}
                 ("columns", "user=a,item=b,rating=c"),
                 ("on_error", "raise"),
                 ("duplicates", "mean"),
+                ("cache", False),
             )
         ],
         ({"dataset": "synthetic", "fold": "u1"}, "fold: synthetic has no folds of its own; use split"),
@@ -181,6 +184,7 @@ QUERY = {"sql": "SELECT 1"}
                 ("on_error", "skip"),
             )
         ],
+        ({**QUERY, "cache": False}, "cache: what a query gives is not kept in the cache; leave it out"),
         ({**QUERY, "fold": "u1"}, "fold: a query has no folds of its own; use split"),
     ],
 )
@@ -209,11 +213,11 @@ def test_a_whole_table_is_not_parted(file: Path, setting: str) -> None:
     "settings",
     [
         {"split_by": "user", "split_seed": 1, "valid_fraction": 0.1},
-        {"dataset": "ml-100k", "split": 0.5, "split_by": "user", "split_seed": 1, "on_error": "skip"},
-        {"dataset": "ml-100k", "fold": "u1", "data_dir": "data", "duplicates": "mean", "cache": False},
+        {"dataset": "ml-100k", "split": 0.5, "split_by": "user", "split_seed": 1},
+        {"dataset": "ml-100k", "fold": "u1", "data_dir": "data", "cache": False},
         {"dataset": "ratings.tsv", "delimiter": "\t", "split_by": "time", "valid_fraction": 0.2},
         {"dataset": "v2.json.tsv", "delimiter": "\t"},
-        {"dataset": "synthetic", "split": 0.9, "split_seed": 2, "cache": False},
+        {"dataset": "synthetic", "split": 0.9, "split_seed": 2},
         {**TWO, "valid_fraction": 0.1, "split_by": "user", "split_seed": 4, "delimiter": "\t"},
     ],
 )
@@ -367,7 +371,7 @@ def test_the_ratings_that_were_read_are_counted(places: Path) -> None:
 
 def test_the_default_gives_up_soon_and_a_name_does_not(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "nnmf"):
-        tables = load_tables(DataConfig(on_error="skip", valid_fraction=0.1))
+        tables = load_tables(DataConfig(cache=False, valid_fraction=0.1))
     assert "cannot be reached (no network in tests)" in caplog.text and "SYNTHETIC" in caplog.text
     assert tables.name == "synthetic 0.8/0.2" and tables.best_rmse == pytest.approx(synthetic().noise_rmse)
     assert load_tables(tables.config).name == tables.name

@@ -26,6 +26,25 @@ def test_a_noise_free_table_of_low_rank_is_recovered(model_class):
 
 
 @MODELS
+@pytest.mark.parametrize("n_factors", [10**12, 10**18])
+def test_more_factors_than_memory_are_refused_with_their_size(model_class, n_factors, small):
+    message = f"n_factors: 60 rows of {n_factors:,} factors take {240 * n_factors // 10**9:,}.0 GB, more memory"
+    with pytest.raises(ConfigError, match=message):
+        model_class(n_factors=n_factors).fit(small)
+
+
+@MODELS
+@pytest.mark.parametrize("offset", [100, -100, 1000])
+def test_ratings_far_from_zero_are_learned(model_class, offset):
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(rng.choice(300 * 100, 15_000, replace=False), 100)
+    liked = 0.5 * rng.standard_normal(300)[user] + 0.5 * rng.standard_normal(100)[item]
+    train, test = Ratings.from_arrays(user, item, offset + liked + 0.4 * rng.standard_normal(15_000)).split(0.8)
+    model = model_class(n_factors=8).fit(train)
+    assert 0.38 < model.rmse(test) < 0.425 < 0.55 * np.std(test.rating)
+
+
+@MODELS
 @pytest.mark.parametrize("n_threads", [2, 3])
 def test_the_number_of_threads_changes_nothing(model_class, n_threads):
     train = low_rank(n_users=700, n_items=300, n_ratings=70_000, noise=0.3)

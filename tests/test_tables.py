@@ -245,6 +245,11 @@ def test_a_decimal_comma_an_index_column_and_no_ratings(tmp_path, caplog):
     assert read_columns(write(tmp_path / "u.csv", ",user,item,rating\n0,a,b,3\n")).user_id.tolist() == ["a"]
     lines = "".join(f"{at},{at * 7},{at * 3},4.5\n" for at in range(50))
     assert read_columns(write(tmp_path / "v.csv", lines)).user_id.tolist() == [at * 7 for at in range(50)]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        short = read_columns(write(tmp_path / "s.csv", "0,1,10,3\n1,1,11,4\n2,2,10,5\n3,2,12,2\n"))
+    assert (short.user_id.tolist(), short.rating.tolist(), short.timestamp) == ([1, 1, 2, 2], [3, 4, 5, 2], None)
+    assert "column 0, which counts the lines from 0, is an index" in caplog.text
     with pytest.raises(DataError, match=r"line 1: .*found 2 fields; a table needs a rating behind user and item"):
         read_columns(write(tmp_path / "w.csv", "1,2\n3,4\n"))
 
@@ -606,3 +611,25 @@ def test_numbers_for_names_are_positions(tmp_path):
     assert read_columns(path, columns=places).user_id.tolist() == ["x"]
     with pytest.raises(DataError, match="position 7 is wanted"):
         read_columns(path, columns={**places, "user": "7"})
+
+
+def test_masked_entries_are_refused_by_name(small):
+    columns = {"user_ids": [1, 2], "item_ids": [3, 4], "ratings": [1.0, 2.0], "timestamps": [5, 6]}
+    plain = Ratings.from_arrays(**columns)
+    for name, values in columns.items():
+        masked = {**columns, name: np.ma.array(values, mask=[False, True])}
+        with pytest.raises(
+            DataError, match=f"^arrays: {name.replace('_', ' ')}: entry 1 is masked; leave such rows out"
+        ):
+            Ratings.from_arrays(**masked)
+        whole = Ratings.from_arrays(**{**columns, name: np.ma.array(values)})
+        assert whole.digest == plain.digest and np.array_equal(whole.timestamp, plain.timestamp)
+    frame = {"user_id": [1, 2], "item_id": [3, 4], "rating": np.ma.array([1.0, 2.0], mask=[True, False])}
+    with pytest.raises(DataError, match="frame: ratings: entry 0 is masked"):
+        Ratings.from_frame(frame)
+    with pytest.raises(DataError, match="id: entry 0 is masked"):
+        small.users.index(np.ma.array([1, 2], mask=[True, False]))
+    assert plain.users.index(np.ma.array([1, 2])).tolist() == [0, 1]
+    rating = np.ma.array(small.rating, mask=small.rating > 4)
+    with pytest.raises(DataError, match=f": rating: entry {rating.mask.argmax()} is masked"):
+        Ratings(small.user, small.item, rating, small.users, small.items)

@@ -1,5 +1,6 @@
 import logging
 import math
+import re
 import sys
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ import pytest
 from nnmf import DataIter, FunkSVD, NetworkModel, Ratings, TrainConfig, fit
 from nnmf.errors import ConfigError, DataError, TrainingError
 from nnmf.factorization._learner import FunkLearner
+from nnmf.kinds import make_model
 from nnmf.models import Catalogue
 from nnmf.testing import low_rank
 from nnmf.training._progress import TrainingProgress, duration
@@ -20,6 +22,39 @@ FAST = {"n_epochs": 4, "batch_size": 50, "n_factors": 4, "learning_rate": 0.1, "
 @pytest.fixture
 def tables(small):
     return small.split(0.8)
+
+
+@pytest.mark.parametrize("callbacks", [3, [3], print, None, "log_epoch"])
+def test_what_is_no_list_of_callbacks_is_refused_before_training(callbacks, small):
+    model = FunkSVD(n_epochs=1)
+    with pytest.raises(ConfigError, match=re.escape(f"callbacks: got {callbacks!r}; give a list of functions")):
+        model.fit(small, callbacks=callbacks)
+    assert not model.history
+
+
+@pytest.mark.parametrize("given", ["funksvd", "Funk-SVD", "FunkSVD", "FUNK_SVD", FunkSVD])
+def test_a_factorization_by_names_alike_and_by_its_class(given, small):
+    model = fit(given, small, n_epochs=2, n_factors=3)
+    assert type(model) is FunkSVD and model.n_factors == 3
+    assert make_model("SVD++").kind == "svdpp" and make_model("Plain", ctx="cpu").network == "plain"
+
+
+def test_what_is_no_name_of_a_model_says_what_to_give(small):
+    for given, message in (
+        (FunkSVD(), "model: got FunkSVD(untrained); a model has its own fit: model.fit(train, valid)"),
+        (NetworkModel("plain", ctx="cpu"), "model: got NetworkModel(untrained); a model has its own fit"),
+        (NetworkModel, "model: got the class of all networks; give a network's name or function"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            fit(given, small)
+
+
+def test_an_unknown_setting_is_told_those_of_the_model_each_once():
+    for name, has, lacks in (("svd", "bias_l2", "batch_size"), ("plain", "batch_size", "hidden_units")):
+        with pytest.raises(ConfigError, match="foo: no such setting; there are ") as caught:
+            make_model(name, foo=1)
+        names = re.findall("'(.*?)'", str(caught.value))
+        assert len(names) == len(set(names)) and {"n_factors", "seed", has} <= set(names) and lacks not in names
 
 
 def test_training_reaches_the_noise_of_a_table_with_a_known_answer():

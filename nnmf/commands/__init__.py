@@ -7,7 +7,11 @@ import importlib
 import os
 import signal
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # as in `nnmf`
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 #: what each command is for; the module ``_NAME.py`` has its ``main``, which takes its arguments as a list of texts and exits
 COMMANDS = {
@@ -18,7 +22,10 @@ COMMANDS = {
     "doctor": "say what is installed, what can be used, and what mends the rest",
 }
 
-__all__ = ["COMMANDS", "Terminated", "main", "run"]
+__all__ = ["COMMANDS", "Terminated", "main", "raise_lost", "run"]
+
+# The interrupts that were sent to this process.
+_sent: list[type[KeyboardInterrupt]] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,7 +39,9 @@ def run(name: str, argv: list[str] | None = None) -> NoReturn:
     """
     code: Any = 0
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
+        sys.unraisablehook = _unraisable
         importlib.import_module(f"._{name}", __name__).main(argv)
     except SystemExit as stop:
         code = stop.code
@@ -57,5 +66,24 @@ def main() -> None:
     run("main")
 
 
-def _terminate(*_: Any) -> NoReturn:
-    raise Terminated("terminated")
+def raise_lost(*_: Any) -> None:
+    """Interrupt the command where an interrupt was sent that did not; it can be a callback of training.
+
+    What is raised within a destructor, or an import by code in C, comes to nothing, and both are many while a command starts.
+    """
+    if _sent:
+        raise _interruption(_sent[0])
+
+
+def _interrupt(number: int, _: Any) -> NoReturn:
+    _sent.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+    raise _interruption(_sent[-1])
+
+
+def _interruption(kind: type[KeyboardInterrupt]) -> KeyboardInterrupt:
+    return kind("terminated") if kind is Terminated else kind()
+
+
+def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):  # that is not lost: no word of it
+        sys.__unraisablehook__(unraisable)

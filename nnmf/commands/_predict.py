@@ -16,6 +16,7 @@ import numpy as np
 
 from nnmf.errors import ConfigError, DataError
 
+from . import raise_lost
 from ._flags import Parser, run_command, start_logging
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def _predict(arguments: Any) -> None:
     from nnmf.kinds import load
 
     model = load(arguments.model)
+    raise_lost()
     if arguments.pairs is None:
         names, blocks = _lists(arguments, model)
     else:
@@ -120,12 +122,16 @@ def _check(arguments: Any) -> None:
     given = [name for name, is_given in of_lists.items() if is_given]
     if arguments.pairs is not None and given:
         raise ConfigError(f"{given[0]}: belongs to lists; ask for them with --user or --all-users, or leave it out.")
+    if arguments.pairs == "-" and sys.stdin is None:
+        raise ConfigError("pairs: standard input is closed; name a file of pairs, or pipe them in.")
     if arguments.pairs is None and arguments.no_clip:
         raise ConfigError("no_clip: belongs to --pairs; the scores of lists are never clipped.")
     if arguments.top is not None and arguments.top < 1:
         raise ConfigError(f"top: got {arguments.top}; give a value at least 1.")
     if arguments.data_dir is not None and arguments.titles is None:
         raise ConfigError("data_dir: is where --titles looks; give both.")
+    if arguments.overwrite and arguments.output is None:
+        raise ConfigError("overwrite: replaces the file that --output names; give both, or leave it out.")
     if arguments.output is not None and Path(arguments.output).exists():
         if not Path(arguments.output).is_file():
             raise ConfigError(f"output: {arguments.output} is no file; give the name of one.")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from nnmf.config import DataConfig, TrainConfig
 from nnmf.errors import ConfigError, one_of
-from nnmf.kinds import FACTORIZATIONS, KINDS, load_run, make_model
+from nnmf.kinds import FACTORIZATIONS, KINDS, known_name, load_run, make_model
 
+from . import raise_lost
 from ._flags import Parser, add_flags, read_flags, run_command, start_logging
 
 if TYPE_CHECKING:
@@ -101,8 +102,10 @@ def _train(arguments: Any) -> None:
 
     from ._report import describe, table
 
+    if arguments.overwrite and arguments.output is None:
+        raise ConfigError("overwrite: replaces the run in the folder that --output names; give both, or leave it out.")
     names = _names(arguments)
-    if arguments.network == "all" and config.preset is None:
+    if len(names) > 1 and config.preset is None:
         config = dataclasses.replace(config, preset="tutorial")
     # Every setting is checked before a table is read, and every folder before the first model is trained.
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
@@ -164,7 +167,7 @@ def _begin(
 
 def _names(arguments: Any) -> list[str]:
     """The names of the models that the flags ask for."""
-    kind = arguments.model or "network"
+    kind = known_name(arguments.model or "network", KINDS)
     if kind not in KINDS:
         raise ConfigError(one_of(kind, KINDS, "model"))
     if kind != "network":
@@ -172,9 +175,11 @@ def _names(arguments: Any) -> list[str]:
             raise ConfigError(f"network: {kind} is no network; leave --network out, or --model.")
         return [kind]
     name = arguments.network or _DEFAULT_NETWORK
-    if name == "all":
-        from nnmf.networks import TUTORIAL
+    if ":" not in name:
+        from nnmf.networks import NETWORKS, TUTORIAL
 
+        name = known_name(name, ("all", *FACTORIZATIONS, *NETWORKS))
+    if name == "all":
         return list(TUTORIAL)
     if name in FACTORIZATIONS:
         raise ConfigError(f"network: {name} is no network; ask for it with --model {name}.")
@@ -261,7 +266,8 @@ def _run(
     logger.info("Training %s on %s.", name, tables.name)
     ended, summary = "failed", {}
     try:
-        train(tables.train, tables.valid, test=tables.test, callbacks=[run, log_epoch], progress=progress)
+        raise_lost()
+        train(tables.train, tables.valid, test=tables.test, callbacks=[run, log_epoch, raise_lost], progress=progress)
         ended = "finished"
     except KeyboardInterrupt as interrupt:
         ended = "interrupted"

@@ -158,18 +158,23 @@ _AS_PUBLISHED = "{name} is read as it was published; leave it out, or give the f
 _DRAWN = "{name} is drawn, not read from files; leave it out."
 _NO_FOLDER = "{name} is not looked for in a folder; leave it out, and give whole paths."
 _IN_QUERY = "a query says itself what it reads; leave it out, and say it there: SELECT customer AS user, ..."
+_NOT_KEPT = "what a query gives is not kept in the cache; leave it out."
 _OWN_TEST = "the test ratings are those of test_file; leave it out, or give the one file as dataset."
 
 # Settings without effect, by kind of source, each with what to do.
 _WITHOUT_EFFECT: dict[str, dict[str, str]] = {
-    "published": {"delimiter": _AS_PUBLISHED, "columns": _AS_PUBLISHED},
+    "published": dict.fromkeys(("delimiter", "columns", "on_error", "duplicates"), _AS_PUBLISHED),
     "synthetic": {
         "fold": _NO_FOLDS,
-        **dict.fromkeys(("data_dir", "delimiter", "columns", "on_error", "duplicates"), _DRAWN),
+        **dict.fromkeys(("data_dir", "delimiter", "columns", "on_error", "duplicates", "cache"), _DRAWN),
     },
     "file": {"fold": _NO_FOLDS, "data_dir": _NO_FOLDER},
     "files": {"fold": _OWN_TEST, "split": _OWN_TEST, "data_dir": _NO_FOLDER},
-    "sql": {"fold": _NO_FOLDS, **dict.fromkeys(("data_dir", "delimiter", "columns", "on_error"), _IN_QUERY)},
+    "sql": {
+        "fold": _NO_FOLDS,
+        **dict.fromkeys(("data_dir", "delimiter", "columns", "on_error"), _IN_QUERY),
+        "cache": _NOT_KEPT,
+    },
 }
 
 

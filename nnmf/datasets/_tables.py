@@ -136,19 +136,16 @@ def load_tables(config: DataConfig, *, features: bool = False) -> Tables:
     return Tables(_anywhere(config, source), label, found, train, valid, test, best_rmse)
 
 
-def _options(config: DataConfig) -> dict[str, Any]:
-    """What every table of a config is read with."""
+def _file_options(config: DataConfig) -> dict[str, Any]:
+    """What a file of the user's own is read with."""
+    columns = None if config.columns is None else columns_of(config.columns)
     return {
+        "delimiter": config.delimiter,
+        "columns": columns,
         "on_error": config.on_error or "raise",
         "duplicates": config.duplicates or "error",
         "cache": config.cache,
     }
-
-
-def _file_options(config: DataConfig) -> dict[str, Any]:
-    """What a file of the user's own is read with."""
-    columns = None if config.columns is None else columns_of(config.columns)
-    return {**_options(config), "delimiter": config.delimiter, "columns": columns}
 
 
 def _whole(config: DataConfig, source: Source) -> tuple[Ratings, float | None]:
@@ -176,7 +173,7 @@ def _published(dataset: Dataset, path: Path, config: DataConfig, name: str, like
         scale=dataset.rating_scale,
         name=name,
         like=like,
-        **_options(config),
+        cache=config.cache,
     )
     fetching.check_count(dataset, path, len(table))
     return table
@@ -228,6 +225,6 @@ def _reachable(config: DataConfig, source: Source) -> DataConfig:
         if place := os.environ.get("NNMF_DATA"):
             logger.warning("$NNMF_DATA is %s, where no %s was found.", place, DEFAULT_DATASET)
         logger.warning("Taking the embedded SYNTHETIC table of the same shape instead.")
-        # How lines are read says nothing about a table that is drawn.
-        return replace(config, dataset=registry.SYNTHETIC, on_error=None, duplicates=None)
+        # Where parsed tables are kept says nothing about a table that is drawn.
+        return replace(config, dataset=registry.SYNTHETIC, cache=True)
     return replace(config, dataset=DEFAULT_DATASET)

@@ -72,8 +72,7 @@ class Bayes(Model):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": {**defaults, "n_factors": 32}}
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        super().__init__(settled(given, self.kind, self.presets))
+        super().__init__(settled(config, settings, self.kind, self.presets))
         if self.config.keep == "mean":
             raise ConfigError("keep: bayes averages its draws whatever is kept; leave 'mean' out.")
         names = [name.strip() for name in str(self.config.features).split(",")]

@@ -17,6 +17,7 @@ from ._bayes_scorer import PosteriorScorer
 from ._chains import Chains
 from ._gibbs import Sampler
 from ._grid_scorer import GridScorer
+from ._observed import Observed
 from ._posterior import Posterior, Totals
 from ._schedule import Workers
 from ._start import starting_std
@@ -60,13 +61,16 @@ class GibbsLearner(Learner):
         same = before is not None and before.digest == train.digest
         self._init_std = starting_std(train) if config.init_std is None else config.init_std
         self._workers = Workers(config.n_threads or 1)
-        make = partial(self._make_sampler, train, design)
-        chains = Chains(make, config.n_chains or 1, config.seed, self._workers)
+        observed = self._observe(train, design)
+        make = partial(Sampler, observed, n_factors=config.n_factors or 0, init_std=self._init_std)
+        self._values = None if observed.grid is None else observed.grid.values
+        chains = Chains(
+            lambda seed, workers: make(seed=seed, workers=workers), config.n_chains or 1, config.seed, self._workers
+        )
         if self._start is not None:
             chains.take_state(self._start.state, same)
         chains.begin()
-        self._chains, grid = chains, chains.samplers[0].grid
-        self._values = None if grid is None else grid.values
+        self._chains = chains
         totals = before.totals if before is not None and same else None
         self._posterior = self._adding_to(totals)
 
@@ -74,25 +78,18 @@ class GibbsLearner(Learner):
         width = max(_WIDTH, _TIMES * (self.config.n_factors or 0))
         return Posterior(width, self.config.n_draws or 1, totals)
 
-    def _make_sampler(
-        self, train: Ratings, design: Design, seed: int, workers: Workers, like: Sampler | None
-    ) -> Sampler:
-        return Sampler(
+    def _observe(self, train: Ratings, design: Design) -> Observed:
+        return Observed.of(
             train.user,
             train.item,
             train.rating,
             self.sizes,
             (design.user, design.item),
             design.rating[0] if design.rating else None,
-            n_factors=self.config.n_factors or 0,
-            seed=seed,
-            init_std=self._init_std,
-            workers=workers,
             centre=self.centre,
             spread=self.spread,
             ordinal=self.config.likelihood == "ordinal",
             values=self._values,
-            like=like,
         )
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:

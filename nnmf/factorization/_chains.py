@@ -23,21 +23,19 @@ class Chains:
     Parameters
     ----------
     make : callable
-        ``make(seed, workers, like)``, a sampler.
+        ``make(seed, workers)``, a sampler.
     n_chains, seed : int
     workers : Workers
         Who share the chains, or, where there is one chain, its passes over the ratings.
     """
 
-    def __init__(
-        self, make: Callable[[int, Workers, Sampler | None], Sampler], n_chains: int, seed: int, workers: Workers
-    ) -> None:
+    def __init__(self, make: Callable[[int, Workers], Sampler], n_chains: int, seed: int, workers: Workers) -> None:
         self._workers = workers
         alone = workers if n_chains == 1 else Workers(1)
-        self.samplers = [make(seed, alone, None)]
+        self.samplers = [make(seed, alone)]
         for number in range(1, n_chains):
             own = int(key_of(seed, number) % np.uint64(_LARGEST_SEED))
-            self.samplers.append(make(own, alone, self.samplers[0]))
+            self.samplers.append(make(own, alone))
 
     def begin(self) -> None:
         """Prepare the first sweep."""

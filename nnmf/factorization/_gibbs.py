@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
-from nnmf.tables import Block, Codes
-
 from . import _gibbs_kernels as kernels
-from ._layout import checked_columns
-from ._ordinal import Grid
+from ._observed import Observed
 from ._posterior import Draw
 from ._schedule import Workers
 from ._sides import Side, key_of
 
-# Parts that threads share, and the memory that their sums may take.
-_CHUNKS, _SUM_BYTES = 8, 1 << 26
 # Sweeps after which rounding that has added up is taken away.
 _REFRESHED = 32
 # Multiply-adds in a pass over the ratings that are worth waking threads for.
@@ -33,25 +28,17 @@ class Sampler:
     noise's precision are drawn too. Ratings are measured from `centre` in units of `spread`, so that the priors suit any scale.
     All that is drawn follows from (seed, number of the sweep, block, factor, column), whatever number of threads draws.
 
+    Of ratings on a grid (see `Grid`) the latent numbers behind them take their place; the noise has then precision 1, and w0 is 0,
+    for cut points are free to move instead.
+
     Parameters
     ----------
-    user, item, rating : arrays of shape (n_ratings,)
-    n_users, n_items : int
-    blocks : (sequence of Block, sequence of Block)
-        What describes the users, and the items, beside their ids.
-    day : Codes or None
-        A column of each rating.
-    n_factors, seed, init_std
+    observed : Observed
+        The ratings, and what describes them.
+    n_factors, seed : int
+    init_std : float
+        Standard deviation of the factors to start with.
     workers : Workers
-    centre, spread : float
-        Mean and standard deviation of the ratings.
-    ordinal : bool
-        Ratings are values of a grid, behind which lie latent numbers (see `Grid`); these take the ratings' place, the noise has
-        precision 1 and w0 is 0, for cut points are free to move instead.
-    values : array, default=None
-        The grid; None: the values that the ratings take.
-    like : Sampler, default=None
-        One of the same ratings and blocks, whose columns serve this one as well.
 
     References
     ----------
@@ -59,67 +46,17 @@ class Sampler:
     T. Freudenthaler, L. Schmidt-Thieme, S. Rendle, "Bayesian factorization machines", 2011.
     """
 
-    def __init__(
-        self,
-        user: np.ndarray,
-        item: np.ndarray,
-        rating: np.ndarray,
-        sizes: tuple[int, int],
-        blocks: tuple[Sequence[Block], Sequence[Block]],
-        day: Codes | None,
-        *,
-        n_factors: int,
-        seed: int,
-        init_std: float,
-        workers: Workers,
-        centre: float,
-        spread: float,
-        ordinal: bool = False,
-        values: np.ndarray | None = None,
-        like: Sampler | None = None,
-    ) -> None:
-        columns, counts = checked_columns(user, item, rating, *sizes)
-        n_users, n_items = sizes
-        self.n_factors, self.seed, self._workers = n_factors, seed, workers
-        n_rows = max(n_items, day.n_columns if day else 1)
-        n_chunks = max(1, min(_CHUNKS, _SUM_BYTES // (32 * n_rows)))
-        self._starts: np.ndarray
-        self._item: np.ndarray
-        self._day: np.ndarray | None
-        self._rating: np.ndarray
-        self.grid: Grid | None = None
-        if like is not None:
-            self._starts, self._item, self._day, self._rating = like._starts, like._item, like._day, like._rating
-            self.grid = like.grid.copy(workers) if like.grid else None
-        else:
-            order = np.argsort(columns[0], kind="stable")
-            self._starts = np.zeros(n_users + 1, np.int64)
-            np.cumsum(counts[0], out=self._starts[1:])
-            self._item, self._rating = columns[1][order], columns[2][order]
-            self._day = None if day is None else day.code[order]
-            if ordinal:
-                self.grid = Grid(self._rating, values, n_chunks, workers)
-                self._rating[:] = 0.0  # residuals are then minus the predictions, which the grid draws from
-            else:
-                self._rating -= np.float32(centre)
-                self._rating /= np.float32(spread)
-        self._chunks = np.arange(n_chunks, dtype=np.int32)
-        self._edges = np.searchsorted(self._starts, np.linspace(0, len(rating), n_chunks + 1)).astype(np.int64)
-        self._edges[[0, -1]] = 0, n_users
-        self._errors = np.zeros(n_chunks)
-        self.residual = np.empty_like(self._rating)
-        self.users: Side = Side(
-            "user", 0, counts[0].astype(np.int64), blocks[0], n_factors, n_chunks, like.users if like else None
-        )
-        self.items: Side = Side(
-            "item", 1, counts[1].astype(np.int64), blocks[1], n_factors, n_chunks, like.items if like else None
-        )
-        self.days: Side | None = None
-        if day is not None:
-            of_day = np.bincount(day.code, minlength=day.n_columns)
-            self.days = Side("day", 2, of_day, (), n_factors, n_chunks)
-        self.sides = [self.users, self.items, *([self.days] if self.days else [])]
+    def __init__(self, observed: Observed, *, n_factors: int, seed: int, init_std: float, workers: Workers) -> None:
+        self.n_factors, self.seed, self._observed, self._workers = n_factors, seed, observed, workers
+        self.grid = observed.grid.copy() if observed.grid else None
+        names = [side for side in ("user", "item", "day") if side in observed.counts]
+        self.sides = [Side(name, number, observed, n_factors) for number, name in enumerate(names)]
+        self.users, self.items = self.sides[:2]
+        self.days = self.sides[2] if len(self.sides) > 2 else None
+        n_chunks = observed.n_chunks
+        self._chunks, self._errors = np.arange(n_chunks, dtype=np.int32), np.zeros(n_chunks)
         self._sums = {side.name: np.zeros((n_chunks, len(side.counts), 4)) for side in self.sides[1:]}
+        self.residual = np.empty_like(observed.rating)
         self.alpha, self.constant, self._went_on = 1.0, 0.0, False
         rng = np.random.default_rng(seed)
         for side in self.sides:
@@ -143,7 +80,7 @@ class Sampler:
         """
         rng = np.random.default_rng((self.seed, number))
         if self.grid is not None:
-            self.grid.draw(self.residual, rng, key_of(self.seed, number, len(self.sides)))
+            self.grid.draw(self.residual, rng, key_of(self.seed, number, len(self.sides)), self._workers)
         else:
             self._draw_noise(rng)
             self._draw_constant(rng)
@@ -176,7 +113,8 @@ class Sampler:
         before = {side.name: _q(side, factor - 1) for side in self.sides}
         q = {side.name: _q(side, factor) for side in self.sides}
         no_terms = np.zeros((1, 4), np.float32)
-        columns = self._starts, self._item, self._day, self.residual
+        seen = self._observed
+        columns = seen.starts, seen.item, seen.day, self.residual
         items.terms[:, 3] = q["item"]
         if days is not None:
             days.terms[:, 3] = q["day"]
@@ -209,13 +147,14 @@ class Sampler:
         """Work the residuals out anew, lest rounding add up."""
         consts = self.users.const, self.items.const, self.days.const if self.days else _NO_DAY
         q = self.users.by_row(), self.items.by_row(), self.days.by_row() if self.days else _NO_DAY.reshape(1, 1)
-        columns = self._starts, self._item, self._day, self._rating
+        seen = self._observed
+        columns = seen.starts, seen.item, seen.day, seen.rating
         self._walk(kernels.residuals, *columns, self.constant, consts, q, self.residual, self._errors)
         self._squared_error = float(self._errors.sum())
 
     def _walk(self, kernel: Callable[..., None], *arguments: object) -> None:
         n_threads = self._workers.n_threads if len(self.residual) >= _SHARED_RATINGS else 1
-        self._workers.walk(kernel, self._chunks, n_threads, self._edges, *arguments)
+        self._workers.walk(kernel, self._chunks, n_threads, self._observed.edges, *arguments)
 
     def draw(self) -> Draw:
         """A copy of the draw that the last sweep left."""

@@ -18,10 +18,12 @@ from nnmf.training import Learner, Snapshot, Tick
 from . import _kernels
 from ._schedule import GridSchedule, Schedule, UserSchedule, Workers
 from ._scorer import FactorScorer, copied
-from ._vectors import zero_rows
+from ._vectors import room_for, zero_rows
 
 # Spread of 1 to 5 stars, to which learning rates and penalties are tuned.
 _SPREAD_OF_STARS = 1.125
+# Units between zero and the mean up to which Funk SVD's steps are whole: its vectors are as long as makes their products the mean.
+_FARTHEST = 20.0
 # Seconds between two looks at a running epoch.
 _TICK_SECONDS = 0.1
 
@@ -62,7 +64,8 @@ class FunkLearner(Learner):
             return np.zeros(n, np.float32)
         table = zero_rows(n, self.n_factors)
         part = table[:, : self.n_factors]
-        part[:] = rng.standard_normal(part.shape, np.float32)
+        with room_for(n, self.n_factors):
+            part[:] = rng.standard_normal(part.shape, np.float32)
         part *= np.float32((self.config.init_std or 0.0) * math.sqrt(self.unit))
         part += np.float32(self._centre(name))
         return table
@@ -126,6 +129,9 @@ class FunkLearner(Learner):
 
     def _arguments(self, learning_rate: float) -> tuple[Any, ...]:
         """What the kernel takes after the columns: parameters and settings."""
+        # A step takes its own error's share of about 2 learning_rate |mean| / unit away: beyond 1 it would add to it.
+        limit = _FARTHEST * self.unit
+        learning_rate *= limit / max(limit, abs(self.global_mean))
         return *(self.tables[name] for name in self.names), learning_rate, self.unit, *self._l2
 
     def end(self) -> None:

@@ -30,8 +30,8 @@ class Factorization(Model):
     derived: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings})
-        super().__init__(settled(given, self.kind, {"fast": self.defaults, "accurate": self.defaults}))
+        presets = {"fast": self.defaults, "accurate": self.defaults}
+        super().__init__(settled(config, settings, self.kind, presets))
 
     @property
     def n_factors(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,7 +30,6 @@ class Grid:
     values : float64 array of shape (n_levels,), or None
         The grid; None: the values that the ratings take.
     n_chunks : int
-    workers : Workers
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Grid:
     cut points are drawn given the predictions alone, by Metropolis and Hastings with a Newton step for proposal.
     """
 
-    def __init__(self, rating: np.ndarray, values: np.ndarray | None, n_chunks: int, workers: Workers) -> None:
+    def __init__(self, rating: np.ndarray, values: np.ndarray | None, n_chunks: int) -> None:
         if values is None:
             values = np.unique(rating)
         if not 2 <= len(values) <= _MOST_LEVELS:
@@ -69,16 +69,16 @@ class Grid:
         count = np.maximum(np.bincount(level, minlength=len(values)), 0.5)
         below = np.cumsum(count)[:-1] / count.sum()
         self.cuts = np.array([-math.inf, *(kernels.quantile(p) for p in below), math.inf])
-        self._chunks, self._workers = np.arange(n_chunks, dtype=np.int32), workers
+        self._chunks = np.arange(n_chunks, dtype=np.int32)
         self._edges = np.linspace(0, len(rating), n_chunks + 1).astype(np.int64)
 
-    def copy(self, workers: Workers) -> Grid:
+    def copy(self) -> Grid:
         """The same grid and ratings, with cut points of its own."""
         made = copy.copy(self)
-        made._workers, made.cuts = workers, self.cuts.copy()
+        made.cuts = self.cuts.copy()
         return made
 
-    def draw(self, residual: np.ndarray, rng: np.random.Generator, key: np.uint64) -> None:
+    def draw(self, residual: np.ndarray, rng: np.random.Generator, key: np.uint64, workers: Workers) -> None:
         """Draw the cut points, then the latent numbers.
 
         Parameters
@@ -86,22 +86,22 @@ class Grid:
         residual : float32 array of shape (n_ratings,)
             Minus the predictions; becomes the latent numbers minus them.
         """
-        here = self._terms(residual, self.cuts)
+        here = self._terms(residual, self.cuts, workers)
         drawn = here[1] + np.linalg.solve(here[2].T, rng.standard_normal(len(here[1])))
         # What a saved model holds of it is float32: a run that was resumed draws what one that was not would.
         cuts = np.array([-math.inf, *drawn.astype(np.float32).astype(np.float64), math.inf])
         chance = rng.random()
         if (np.diff(cuts[1:-1]) > 0).all():
-            there = self._terms(residual, cuts)
+            there = self._terms(residual, cuts, workers)
             gain = there[0] - here[0] + _log_density(self.cuts[1:-1], there) - _log_density(cuts[1:-1], here)
             if math.log(max(chance, 1e-300)) < gain:
                 self.cuts = cuts
-        self._walk(kernels.draw_latents, residual, self.cuts, key)
+        self._walk(workers, kernels.draw_latents, residual, self.cuts, key)
 
-    def _terms(self, residual: np.ndarray, cuts: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def _terms(self, residual: np.ndarray, cuts: np.ndarray, workers: Workers) -> tuple[float, np.ndarray, np.ndarray]:
         """Log density of cut points given the ratings; mean, and root of the precision, of the normal that a Newton step gives."""
         terms = np.zeros((len(self._chunks), 3, len(cuts)))
-        self._walk(kernels.cut_terms, residual, cuts, terms)
+        self._walk(workers, kernels.cut_terms, residual, cuts, terms)
         gradient, diagonal, upper = terms.sum(axis=0)
         inner = cuts[1:-1]
         log_density = float(gradient[0]) - _PRIOR / 2 * float(inner @ inner)
@@ -112,9 +112,9 @@ class Grid:
         step = np.linalg.solve(root.T, np.linalg.solve(root, gradient[1:-1] - _PRIOR * inner))
         return log_density, inner + step, root
 
-    def _walk(self, kernel: object, *arguments: object) -> None:
-        n_threads = self._workers.n_threads if len(self._level) >= _SHARED_RATINGS else 1
-        self._workers.walk(kernel, self._chunks, n_threads, self._edges, self._level, *arguments)  # type: ignore[arg-type]
+    def _walk(self, workers: Workers, kernel: Callable[..., None], *arguments: object) -> None:
+        n_threads = workers.n_threads if len(self._level) >= _SHARED_RATINGS else 1
+        workers.walk(kernel, self._chunks, n_threads, self._edges, self._level, *arguments)
 
     def rmse(self, residual: np.ndarray) -> float:
         """RMSE of the ratings' expectations; ``residual`` is minus the predictions."""

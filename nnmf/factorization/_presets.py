@@ -12,14 +12,18 @@ from nnmf.errors import ConfigError
 _DEFAULT = "fast"
 
 
-def settled(given: TrainConfig, kind: str, presets: Mapping[str, dict[str, Any]]) -> TrainConfig:
-    """The config with the settings that were not given taken from its preset, by default the fast one.
+def settled(
+    config: TrainConfig | None, settings: dict[str, Any], kind: str, presets: Mapping[str, dict[str, Any]]
+) -> TrainConfig:
+    """The config, with single settings over it; those that were not given are its preset's, by default the fast one's.
 
     Raises
     ------
     ConfigError
         The networks' preset, or a setting that the kind of model has not.
     """
+    names = TrainConfig.names_for([*presets[_DEFAULT], "keep", "n_threads", "preset"])
+    given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, names)
     preset = given.preset or _DEFAULT
     if preset not in presets:
         raise ConfigError(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nnmf.tables import Block
-
 from . import _gibbs_kernels as kernels
+from ._observed import Entries, Observed
 from ._schedule import Workers
 
 # Rows that are worth waking threads for.
@@ -26,18 +24,20 @@ class Group:
     weights : float32 array of shape (1 + n_factors, n_columns)
         First the columns' own weights, then each factor's.
     mean, precision : float64 arrays of shape (1 + n_factors,)
-    block : Block or None
-        Entries by row; None: one column a row, of weight 1.
-    by_column : tuple of arrays
-        The entries by column: starts, rows, weights.
+    entries : Entries or None
+        None: one column a row, of weight 1.
     """
 
-    name: str
     weights: np.ndarray
     mean: np.ndarray
     precision: np.ndarray
-    block: Block | None
-    by_column: tuple[np.ndarray, ...]
+    entries: Entries | None
+
+    @classmethod
+    def of(cls, entries: Entries | None, n_columns: int, n_factors: int) -> Group:
+        """A group whose weights are not drawn yet."""
+        n = 1 + n_factors
+        return cls(np.zeros((n, n_columns), np.float32), np.zeros(n), np.ones(n), entries)
 
     def draw_prior(self, rng: np.random.Generator) -> None:
         """Draw precisions, from Gamma(1/2, 1/2) a priori, and means, from N(0, 1), given the weights."""
@@ -63,33 +63,17 @@ class Side:
         "user", "item" or "day".
     number : int
         Of the side, for the random numbers.
-    counts : int64 array of shape (n_rows,)
-        Ratings of each row.
-    blocks : sequence of Block
-        What describes the rows beside their ids.
+    observed : Observed
+        The ratings, and what describes the side's rows beside their ids.
     n_factors : int
-    n_chunks : int
-        Parts that threads share; what is drawn does not depend on them.
-    like : Side, default=None
-        One of the same blocks, whose entries serve this one as well.
     """
 
-    def __init__(
-        self,
-        name: str,
-        number: int,
-        counts: np.ndarray,
-        blocks: Sequence[Block],
-        n_factors: int,
-        n_chunks: int,
-        like: Side | None = None,
-    ) -> None:
-        self.name, self.number, self.counts, self.n_factors = name, number, counts, n_factors
-        n_rows = len(counts)
-        by_column = [group.by_column for group in like.groups[1:]] if like else [_by_column(block) for block in blocks]
-        self.groups: list[Group] = [_group("ids", n_rows, n_factors, None, ())]
-        for block, entries in zip(blocks, by_column, strict=True):
-            self.groups.append(_group(block.name, block.n_columns, n_factors, block, entries))
+    def __init__(self, name: str, number: int, observed: Observed, n_factors: int) -> None:
+        self.name, self.number, self.n_factors = name, number, n_factors
+        self.counts = observed.counts[name]
+        n_rows, n_chunks = len(self.counts), observed.n_chunks
+        self.groups = [Group.of(None, n_rows, n_factors)]
+        self.groups += [Group.of(entries, entries.block.n_columns, n_factors) for entries in observed.blocks[name]]
         self.rows = np.zeros((n_rows, 8))
         self.terms = np.zeros((n_rows, 4), np.float32)
         self.q = np.zeros((n_factors, n_rows), np.float32)
@@ -111,11 +95,11 @@ class Side:
             key = key_of(seed, number, self.number, index, factor + 1)
             prior = alpha, group.precision[factor + 1], group.mean[factor + 1], key
             value = group.weights[factor + 1]
-            if group.block is None:
+            if group.entries is None:
                 n_threads = workers.n_threads if len(value) >= _SHARED_ROWS else 1
                 workers.walk(kernels.draw_ids, self._chunks, n_threads, self._edges, self.rows, value, linear, *prior)
             else:
-                kernels.draw_columns(*group.by_column, self.rows, value, linear, *prior)
+                kernels.draw_columns(*group.entries.by_column, self.rows, value, linear, *prior)
         self.const += self.rows[:, kernels.A]
         if linear:
             self.rows[:, [kernels.Q, kernels.B]] = 0.0  # what moved was no q
@@ -135,31 +119,17 @@ class Side:
         n_rows = len(self.counts)
         q, own, linear = np.zeros((n_rows, self.n_factors)), np.zeros(n_rows), np.zeros((n_rows, 1))
         for group in self.groups:
-            if group.block is None:
+            if group.entries is None:
                 q += group.weights[1:].T
                 linear[:, 0] += group.weights[0]
                 own += np.einsum("fn,fn->n", group.weights[1:], group.weights[1:], dtype=np.float64)
             else:
-                block = group.block
+                block = group.entries.block
                 entries = block.starts, block.column, block.weight
                 kernels.sum_rows(*entries, np.ascontiguousarray(group.weights[1:].T), q, own)
                 kernels.sum_rows(*entries, np.ascontiguousarray(group.weights[:1].T), linear, np.zeros(n_rows))
         self.q = np.ascontiguousarray(q.T, np.float32)
         self.const = (linear[:, 0] + (np.einsum("nf,nf->n", q, q) - own) / 2).astype(np.float32)
-
-
-def _group(name: str, n_columns: int, n_factors: int, block: Block | None, by_column: tuple[np.ndarray, ...]) -> Group:
-    weights = np.zeros((1 + n_factors, n_columns), np.float32)
-    return Group(name, weights, np.zeros(1 + n_factors), np.ones(1 + n_factors), block, by_column)
-
-
-def _by_column(block: Block) -> tuple[np.ndarray, ...]:
-    """A block's entries in the order of their columns: starts, rows, weights."""
-    row = np.repeat(np.arange(len(block.starts) - 1, dtype=np.int32), np.diff(block.starts))
-    order = np.argsort(block.column, kind="stable")
-    starts = np.zeros(block.n_columns + 1, np.int64)
-    np.cumsum(np.bincount(block.column, minlength=block.n_columns), out=starts[1:])
-    return starts, row[order], block.weight[order]
 
 
 def key_of(*numbers: int) -> np.uint64:

@@ -11,10 +11,15 @@ Numba compiles a cached loop anew when the file of the loop changes, not when th
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from nnmf.errors import ConfigError
 
 LANES = 16  # floats in the widest vector register (AVX-512); narrower machines split it
 
@@ -24,13 +29,31 @@ def padded(n_factors: int) -> int:
     return -(-n_factors // LANES) * LANES
 
 
+@contextlib.contextmanager
+def room_for(n_rows: int, n_factors: int) -> Iterator[None]:
+    """Say in a sentence that there is not the memory for a table of factors."""
+    try:
+        yield
+    except (MemoryError, ValueError):  # the latter where NumPy cannot count so many
+        raise ConfigError(
+            f"n_factors: {n_rows:,} rows of {n_factors:,} factors take {4e-9 * n_rows * padded(n_factors):,.1f} GB, more "
+            "memory than can be had; take fewer factors."
+        ) from None
+
+
 def zero_rows(n_rows: int, n_factors: int) -> np.ndarray:
     """A table of factors: zeros, float32 (n_rows, padded(n_factors)).
 
     Each row starts where a line of the cache does: an epoch over rows that do not takes up to twice as long.
+
+    Raises
+    ------
+    ConfigError
+        There is not the memory for it.
     """
     width = padded(n_factors)
-    numbers = np.zeros(n_rows * width + LANES, np.float32)
+    with room_for(n_rows, n_factors):
+        numbers = np.zeros(n_rows * width + LANES, np.float32)
     first = -numbers.ctypes.data % (4 * LANES) // 4
     return numbers[first : first + n_rows * width].reshape(n_rows, width)
 

@@ -60,7 +60,7 @@ class Answers:
             Columns of unequal length, another type, or an index beyond the tables.
         """
         user, item, known = self._checked(user, item)
-        if known.all():
+        if len(user) and known.all():
             return self._ask(self.scorer.predict, user, item, timestamp, known)
         one_side = np.where(item != UNKNOWN, self.item_alone[item], np.float32(self.catalogue.base))
         prediction = np.where(user != UNKNOWN, self.user_alone[user], one_side).astype(np.float32)

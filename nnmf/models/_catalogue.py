@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from nnmf.errors import DataError
 from nnmf.ranking import UserItems
-from nnmf.tables import UNKNOWN, IdMap, Ratings
+from nnmf.tables import UNKNOWN, IdMap, Ratings, within_scale
 
 # Ratings of the overall mean that each user's and item's mean is damped by, so that a few ratings do not outrank many.
 # Between the users of ML-100K the means spread by a variance of about .2, within them ratings by 1.
@@ -52,12 +53,24 @@ class Catalogue:
 
     @classmethod
     def of(cls, train: Ratings, negatives: int = 0) -> Catalogue:
-        """The catalogue of a training table."""
+        """The catalogue of a training table.
+
+        Raises
+        ------
+        DataError
+            Ratings whose very mean the scale does not hold, as those of a table under another's scale may be.
+        """
+        mean = float(train.rating.mean(dtype=np.float64))
+        if not within_scale(mean, train.scale):
+            raise DataError(
+                f"{train.name}: its mean rating, {mean:g}, lies outside its scale, from {train.scale[0]:g} to "
+                f"{train.scale[1]:g}; give the scale that its ratings are of."
+            )
         return cls(
             users=train.users,
             items=train.items,
             scale=train.scale,
-            global_mean=float(train.rating.mean(dtype=np.float64)),
+            global_mean=mean,
             user_total=_totals(train.user, train.rating, train.n_users),
             item_total=_totals(train.item, train.rating, train.n_items),
             user_count=np.bincount(train.user, minlength=train.n_users),

@@ -55,13 +55,8 @@ def pairs_of(
         raise DataError(
             f"{len(sides[0])} user ids and {len(sides[1])} item ids do not make pairs; give as many of each."
         ) from None
-    # Where not one of many pairs holds an id that is known, the predictions are all one mean.
-    if len(user) >= _MANY and (user == UNKNOWN).all() and (item == UNKNOWN).all():
-        logger.warning(
-            "Not one user or item of %s pairs is known to the model, so the mean rating answers for all of them; "
-            "are the columns the other way round?",
-            f"{len(user):,}",
-        )
+    if len(user) >= _MANY:
+        _warn_of_strangers(f"{len(user):,} pairs", user, item)
     return user, item, None if timestamps is None else _timestamps(answers, timestamps, len(user))
 
 
@@ -82,6 +77,16 @@ def risk_of(risk: Any) -> float:
     if isinstance(risk, bool) or not isinstance(risk, (int, float, np.number)) or not math.isfinite(risk):
         raise ConfigError(f"risk: got {risk!r}; give a number, below 0 to rank what is sure first.")
     return float(risk)
+
+
+def _warn_of_strangers(what: str, user: np.ndarray, item: np.ndarray) -> None:
+    """Say so where not one id is known, and the predictions are all one mean."""
+    if len(user) and (user == UNKNOWN).all() and (item == UNKNOWN).all():
+        logger.warning(
+            "Not one user or item of %s is known to the model, so the mean rating answers for all of them; are the columns "
+            "the other way round?",
+            what,
+        )
 
 
 def only_known(answers: Answers, item_ids: npt.ArrayLike) -> np.ndarray:
@@ -108,9 +113,11 @@ def check_table(table: Any, what: str) -> None:
 def under(catalogue: Catalogue, ratings: Ratings) -> Ratings:
     """A table under the ids of a catalogue; what it lacks is -1."""
     check_table(ratings, "ratings")
-    if ratings.users is catalogue.users and ratings.items is catalogue.items:
-        return ratings
-    return ratings.under(catalogue.users, catalogue.items, catalogue.scale)
+    if ratings.users is not catalogue.users or ratings.items is not catalogue.items:
+        ratings = ratings.under(catalogue.users, catalogue.items, catalogue.scale)
+    known = (catalogue.known(side, getattr(ratings, side)) for side in ("user", "item"))
+    _warn_of_strangers(f"{ratings.name} ({len(ratings):,} ratings)", *known)
+    return ratings
 
 
 def similar(answers: Answers, side: str, wanted: Any, n: Any) -> tuple[np.ndarray, np.ndarray]:

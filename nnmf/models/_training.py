@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ from nnmf.training import (
 from ._answers import Answers
 from ._biases import DampedBiases
 from ._catalogue import Catalogue
-from ._ids import check_table
+from ._ids import check_table, under
 from ._kind import Kind
 from ._learned import Learned
 from ._mean import own_scorer
@@ -119,11 +120,11 @@ def _run(
 ) -> None:
     """Train, and make the model what came of it; whatever goes wrong, it is what it was, or holds whole epochs."""
     was, config_was = model._learned, model.config
-    every: list[Callback] = [*watched.callbacks, *([EarlyStopping(config.patience)] if config.patience else [])]
-    table, test = (
-        None if ratings is None else ratings.under(catalogue.users, catalogue.items, catalogue.scale)
-        for ratings in (valid, watched.test)
-    )
+    every: list[Callback] = [
+        *_checked(watched.callbacks),
+        *([EarlyStopping(config.patience)] if config.patience else []),
+    ]
+    table, test = (None if ratings is None else under(catalogue, ratings) for ratings in (valid, watched.test))
     history = list(before)
     join = Averaging(compared_from, config.n_epochs or compared_from)
     keeper = Keeper(_what_is_kept(config, table), kept, _lowest(history[compared_from - 1 :]), join)
@@ -169,6 +170,14 @@ def _run(
 def _what_is_kept(config: TrainConfig, valid: Ratings | None) -> str:
     # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
     return config.keep or ("best" if valid is not None and not config.negatives else "last")
+
+
+def _checked(callbacks: Any) -> list[Callback]:
+    """The callbacks, or a ConfigError for what is none."""
+    found: list[Any] = list(callbacks) if isinstance(callbacks, Iterable) else [None]
+    if not all(map(callable, found)):
+        raise ConfigError(f"callbacks: got {callbacks!r}; give a list of functions of an EpochResult and the model.")
+    return found
 
 
 def _learned(catalogue: Catalogue, history: list[EpochResult], kept: Snapshot | None, compared_from: int) -> Learned:

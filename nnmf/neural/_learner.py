@@ -47,13 +47,15 @@ _quiet.propagate = False
 
 @contextlib.contextmanager
 def in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
-    """Turn MXNet's error of many lines into one of ours, or into MemoryError where that is what it says."""
+    """Turn MXNet's error of many lines into one of ours."""
     try:
         yield
     except mx.MXNetError as error:
         text = str(error)
         if "llocate" in text or "bad_alloc" in text:
-            raise MemoryError from None
+            raise kind(
+                f"{what}: it takes more memory than can be had; take narrower vectors (n_factors), layers or batches."
+            ) from None
         lines = [line for line in text.splitlines() if "rror" in line] or text.splitlines()
         raise kind(f"{what}: {lines[-1].strip()}") from error
 
@@ -278,6 +280,10 @@ class NetworkLearner(Learner):
                 done = min(batch.nbatch * self._iter.batch_size, self._iter.n_streamed)
                 tick(done, lambda: self._metric.get()[1])
                 self._looked = time.perf_counter()
+            if batch.nbatch == self._iter.n_batches:
+                # What is copied at an epoch's end waits for writers, and MXNet knows none of auxiliary states (a BatchNorm's
+                # means): its backward passes write them unannounced.
+                mx.nd.waitall()
 
         with in_one_sentence(TrainingError, "MXNet failed to train the network"):
             forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)

@@ -95,7 +95,10 @@ class NetworkModel(Model):
         network = name_of(network)
         taken, names = network_settings(function), {entry.name for entry in dataclasses.fields(TrainConfig)}
         own = {name: settings.pop(name) for name in list(settings) if name in taken and name not in names}
-        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, also=sorted(taken))
+        every = dict.fromkeys(
+            [*TrainConfig.names_for({**taken, **defaults_of("fast", network, None, 1.0)}), *sorted(taken)]
+        )
+        given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, every)
         defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size, given.temperature)}
         filled = given.with_defaults(f"network {network!r}", defaults)
         chosen = {name: getattr(filled, name, default) for name, default in taken.items()} | own

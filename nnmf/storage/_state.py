@@ -11,7 +11,7 @@ import numpy as np
 from nnmf._version import __version__
 from nnmf.errors import DataError
 from nnmf.ranking import UserItems
-from nnmf.tables import IdMap
+from nnmf.tables import IdMap, within_scale
 from nnmf.training import EpochResult
 
 # The largest rating there can be.
@@ -109,7 +109,8 @@ class ModelState:
         low, high = (_number(bound, "scale") for bound in self.scale)
         if not -_LARGEST <= low <= high <= _LARGEST:
             raise DataError(f"scale: runs from {low:g} to {high:g}; the lowest rating comes first.")
-        _number(self.global_mean, "global_mean")
+        if not within_scale(_number(self.global_mean, "global_mean"), (low, high)):
+            raise DataError(f"global_mean: got {self.global_mean:g}, outside the scale from {low:g} to {high:g}.")
         n_epochs = len(self.history)
         if [result.epoch for result in self.history] != list(range(1, n_epochs + 1)) or n_epochs == 0:
             raise DataError("history: its epochs are not numbered from 1 without a gap.")

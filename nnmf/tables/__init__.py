@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._blocks import Block, Codes, Design, codes_of, encode
 from ._cache import CacheFile, Columns, cache_files, clear_cache
+from ._checks import within_scale
 from ._columns import as_ids, as_seconds, is_whole
 from ._features import Features
 from ._ids import UNKNOWN, IdMap
@@ -37,4 +38,5 @@ __all__ = [
     "n_columns_of",
     "read_columns",
     "statistics",
+    "within_scale",
 ]

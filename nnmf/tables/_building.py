@@ -13,6 +13,8 @@ from nnmf.errors import DataError
 from ._cache import Columns
 from ._columns import as_column, as_ids, as_seconds
 from ._ids import IdMap
+from ._layout import ROLES
+from ._names import column_places
 
 
 def columns_of_arrays(
@@ -49,8 +51,27 @@ def arrays_of_frame(frame: Any, wanted: list[Hashable]) -> list[Any]:
             raise DataError(
                 f"the frame has no column {name!r}; it has {names}. Name the columns with user=, item=, rating=."
             )
-    # A list stays one: an array of its texts would be as wide as the longest.
-    return [column if isinstance(column := frame[name], list) else np.asarray(column) for name in wanted]
+    # A list stays one: an array of its texts would be as wide as the longest. A masked array keeps its mask.
+    return [column if isinstance(column := frame[name], list) else np.asanyarray(column) for name in wanted]
+
+
+def found_columns(frame: Any, given: list[Hashable | None]) -> tuple[Any, list[Hashable]]:
+    """A frame, with the levels of its index among its columns, and the names of user, item and rating, those not given found."""
+    frame, names = opened_frame(frame)
+    levels = getattr(getattr(frame, "index", None), "names", ())  # of pandas
+    if levels := [level for level in levels if level is not None and level not in names]:
+        frame = {name: frame[name] for name in names} | {level: frame.index.get_level_values(level) for level in levels}
+        names += levels
+    free = [name for name in names if name not in given]
+    places = column_places(list(map(str, free)))
+    found = []
+    for role, name, usual, place in zip(ROLES, given, ("user_id", "item_id", "rating"), places, strict=False):
+        if name is None and usual not in free and place is None:
+            raise DataError(
+                f"the frame has no column known for {role}s; it has {names}. Name the columns with user=, item=, rating=."
+            )
+        found.append(name if name is not None else usual if usual in free else free[place or 0])
+    return frame, found
 
 
 def opened_frame(frame: Any) -> tuple[Any, list[Hashable]]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnmf.errors import ConfigError, DataError
 
+from ._columns import unmasked
 from ._ids import UNKNOWN
 
 
@@ -50,7 +51,7 @@ def checked_columns(table: str, given: dict[str, Any], n_users: int, n_items: in
 
 
 def _column(table: str, name: str, given: Any, dtype: Any) -> np.ndarray:
-    column = np.asarray(given)
+    column = unmasked(given, f"{table}: {name}")
     kinds = "fiu" if name == "rating" else "iu"
     if column.ndim != 1 or (column.dtype.kind not in kinds and column.size):
         raise DataError(
@@ -84,6 +85,12 @@ def checked_scale(scale: Any) -> tuple[float, float]:
     return low, high
 
 
+def within_scale(value: float, scale: tuple[float, float]) -> bool:
+    """Whether a number lies within a scale of ratings, as precisely as ratings are held."""
+    with np.errstate(over="ignore"):
+        return bool(np.float32(scale[0]) <= np.float32(value) <= np.float32(scale[1]))
+
+
 def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> None:
     """Refuse a scale that ratings (n,) lie outside of, as those cannot be answered then.
 
@@ -92,8 +99,7 @@ def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> 
     ConfigError
         Such a rating.
     """
-    low, high = np.float32(scale[0]), np.float32(scale[1])  # as precise as the ratings
-    if len(rating) and (rating.min() < low or rating.max() > high):
+    if len(rating) and not (within_scale(rating.min(), scale) and within_scale(rating.max(), scale)):
         raise ConfigError(
             f"scale: got {scale}, and {table} has ratings from {rating.min():g} to {rating.max():g}; give a scale that "
             "holds them, or leave out what lies outside."

@@ -42,7 +42,7 @@ def as_ids(values: Any, what: str = "id") -> np.ndarray:
     DataError
         A missing, fractional or otherwise unusable id; the sentence names its position and value.
     """
-    array = as_array(values)
+    array = as_array(values, what)
     if array.ndim != 1:
         raise DataError(f"{what}: expected one column of ids, got an array of shape {array.shape}.")
     if array.dtype.kind in "iu":
@@ -72,10 +72,17 @@ def as_ids(values: Any, what: str = "id") -> np.ndarray:
     raise DataError(f"{what}: ids are whole numbers or strings, got an array of {array.dtype}.")
 
 
-def as_array(values: Any) -> np.ndarray:
+def as_array(values: Any, what: str = "id") -> np.ndarray:
     """The values as an array; a list of strings as one of objects, each in its own memory."""
     if isinstance(values, (list, tuple)) and set(map(type, values)) == {str}:
         return np.array(values, object)
+    return unmasked(values, what)
+
+
+def unmasked(values: Any, what: str) -> np.ndarray:
+    """The values as an array; a masked one would be whatever lies beneath its mask, and is refused."""
+    if isinstance(values, np.ma.MaskedArray) and (mask := np.ma.getmaskarray(values)).any():
+        raise DataError(f"{what}: entry {int(mask.argmax())} is masked; leave such rows out.")
     return np.asarray(values)
 
 
@@ -99,7 +106,7 @@ def _ids_of_objects(array: np.ndarray, what: str) -> np.ndarray:
 
 def as_column(values: npt.ArrayLike, dtype: Any, what: str) -> np.ndarray:
     """A column of numbers in the given type; an error names the first entry that is no finite number."""
-    array = np.asarray(values)
+    array = unmasked(values, what)
     if array.ndim != 1:
         raise DataError(f"{what}: expected one column, got an array of shape {array.shape}.")
     if array.dtype.kind not in "fiub":
@@ -120,7 +127,7 @@ def as_column(values: npt.ArrayLike, dtype: Any, what: str) -> np.ndarray:
 
 def as_seconds(values: npt.ArrayLike, what: str) -> np.ndarray:
     """Timestamps in whole seconds as int64, of numbers or of dates; an error names the first that is neither."""
-    array = np.asarray(values)
+    array = unmasked(values, what)
     if array.ndim != 1:
         raise DataError(f"{what}: expected one column, got an array of shape {array.shape}.")
     if array.dtype.kind == "O" and array.size and all(isinstance(value, date) for value in array):

@@ -17,8 +17,9 @@ Columns = Sequence[int] | Mapping[str, str]
 
 #: what stands between two fields, in the order in which it is looked for
 MARKS = ("::", "\t", ",", ";", "|", " ")
-# Lines of an index column: fewer may be users that happen to be numbered from 0.
-_INDEX_LINES = 10
+# Lines of an index column: fewer may be users that happen to be numbered from 0. (That they are, each with one rating and
+# timestamps below a thousand, is rarer than a short table written with its index.)
+_INDEX_LINES = 4
 
 
 class Head(NamedTuple):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nnmf.errors import ConfigError, DataError
 
-from ._building import arrays_of_frame, columns_of_arrays
+from ._building import arrays_of_frame, columns_of_arrays, found_columns
 from ._cache import Columns
 from ._checks import check_within
 from ._duplicates import check_way, without_duplicates
@@ -131,15 +131,16 @@ class Ratings(Table):
         cls,
         frame: Any,
         *,
-        user: Hashable = "user_id",
-        item: Hashable = "item_id",
-        rating: Hashable = "rating",
+        user: Hashable | None = None,
+        item: Hashable | None = None,
+        rating: Hashable | None = None,
         timestamp: Hashable | None = None,
         **options: Any,
     ) -> Ratings:
         """A table from a pandas or polars frame (or anything that answers ``frame[column]``), by column names.
 
-        A lazy frame of polars is collected; a dictionary of columns is a frame too. A sparse matrix of scipy is one of
+        Names of user, item and rating that are not given are found as `from_file` finds them in a header, among the names of a
+        pandas index too; timestamps are taken where their column is named. A lazy frame of polars is collected; a dictionary of columns is a frame too. A sparse matrix of scipy is one of
         users by items whose entries are ratings. Further options are those of `from_arrays`.
 
         Raises
@@ -148,6 +149,8 @@ class Ratings(Table):
             A column that the frame lacks, and what `from_arrays` raises.
         """
         options.setdefault("name", "frame")
+        if not hasattr(frame, "tocoo"):
+            frame, (user, item, rating) = found_columns(frame, [user, item, rating])
         wanted = [user, item, rating] if timestamp is None else [user, item, rating, timestamp]
         return cls.from_arrays(*arrays_of_frame(frame, wanted), **options)
 
