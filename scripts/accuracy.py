@@ -43,7 +43,6 @@ ROWS = {
     "SVD++": Row("svdpp"),
     "plain": Row("plain"),
     "one_layer_mlp": Row("one_layer_mlp"),
-    "biased, mean of draws": Row("biased", settings={"temperature": 1.0}),
     "histories, mean of draws": Row("histories", settings={"temperature": 1.0}),
     "bayes, ids alone": Row("bayes", settings={"features": "ids"}),
     "bayes": Row("bayes"),
