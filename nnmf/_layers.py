@@ -9,7 +9,11 @@ from nnmf import _mxnet
 if TYPE_CHECKING:
     from mxnet.symbol import Symbol
 
-__all__ = ["biased", "embedding", "indices", "layer", "product", "relu", "squared_loss"]
+__all__ = ["biased", "embedding", "histories", "indices", "layer", "product", "relu", "squared_loss"]
+
+
+# A row of a history counts as much less than an own one: what a penalty of three times that of the own rows comes to.
+_HISTORY_WEIGHT = 3.0
 
 
 def indices() -> dict[str, Symbol]:
@@ -23,6 +27,26 @@ def embedding(index: Symbol, n: int, width: int, name: str, what: str = "factors
     # MXNet's weight decay reaches parameters named *_weight only.
     weight = mx.sym.Variable(f"{side}_{what}_weight")
     return mx.sym.Embedding(index, weight, input_dim=n, output_dim=width, name=name)
+
+
+def histories(
+    seen: Symbol, index: Symbol, sizes: dict[str, int], width: int, name: str, what: str = "factors"
+) -> Symbol:
+    """Rows of a side's table, and over the root of their number those of the other side's that it was rated with: (batch_size, width)."""
+    mx, side = _mxnet.load(), index.name
+    other, of_user = ("item" if side == "user" else "user"), side == "user"
+    # Zeros, for the gradient of a sum over a history begins with the other tower's.
+    weight = mx.sym.Variable(
+        f"{other}_implicit_{what}_weight".replace("_factors", ""),
+        shape=(sizes[other], width),
+        init=mx.init.Zero(),
+    )
+    total = mx.sym.dot(seen, weight, transpose_a=not of_user)
+    number = mx.sym.dot(seen, mx.sym.ones((sizes[other], 1)), transpose_a=not of_user)
+    table = mx.sym.broadcast_div(total, mx.sym.sqrt(number * _HISTORY_WEIGHT + 1))
+    own = embedding(index, sizes[side], width, f"{name}_own", what)
+    more = mx.sym.Embedding(index, table, input_dim=sizes[side], output_dim=width)
+    return mx.sym.elemwise_add(own, more, name=name)
 
 
 def relu(data: Symbol, side: str) -> Symbol:

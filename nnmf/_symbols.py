@@ -18,6 +18,8 @@ OUTPUT_LAYERS = {
     "MAERegressionOutput": "identity",
     "LogisticRegressionOutput": "sigmoid",
 }
+#: the parameter that holds which pairs were rated in training, 1 or 0: (n_users, n_items)
+SEEN = "seen"
 # What a gradient is divided by for errors in units: the unit to this power.
 _POWERS = {"LinearRegressionOutput": 2, "MAERegressionOutput": 1}
 # Names of the nodes that `with_head` adds.

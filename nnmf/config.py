@@ -9,14 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from nnmf._columns import columns_of
 from nnmf._mxnet import parse_context
 from nnmf.errors import ConfigError, one_of
 
-__all__ = ["PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
+__all__ = ["KEEPS", "PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
 
 _DECAY = 0.9
-_ROLES = ("user", "item", "rating", "timestamp")
 PRESETS = ("tutorial", "fast", "accurate")
+KEEPS = ("last", "best", "mean")
 SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 # What other packages call the settings.
@@ -92,7 +93,10 @@ class TrainConfig(_Checked):
         None, "samplers of bayes that start apart and whose draws are averaged together", low=1, high=1000
     )
     sweeps: int | None = _setting(
-        None, "draws of all parameters that an epoch of bayes makes, one after another", low=1
+        None,
+        "draws of all parameters that an epoch of bayes makes, one after another; of a network whose steps carry noise, passes "
+        "over the ratings",
+        low=1,
     )
     n_draws: int | None = _setting(None, "whole draws that bayes keeps, for intervals", low=1, high=10_000)
     features: str | None = _setting(
@@ -119,6 +123,19 @@ class TrainConfig(_Checked):
         "predictions then reach down to 0, the RMSE on ratings rises, and the last epoch is kept",
         low=0,
         high=1000,
+    )
+    keep: str | None = _setting(
+        None,
+        "what is kept: the last epoch, the best one by the validation ratings, or the mean of what those of the later half "
+        "predict; default: the best where there are such ratings, else the last",
+        choices=KEEPS,
+    )
+    temperature: float | None = _setting(
+        None,
+        "noise of a network's steps: with 1 training draws parameters from all that explain the ratings, whose mean is kept, "
+        "below 1 from nearer the best; 0: none",
+        low=0,
+        high=10,
     )
     seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
     ctx: str | None = _setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
@@ -180,39 +197,6 @@ class TrainConfig(_Checked):
                 "leave it out."
             )
         return TrainConfig(**values)
-
-
-def columns_of(text: str) -> dict[str, str]:
-    """The columns that a text such as ``user=customer,item=sku,rating=stars`` names.
-
-    Parameters
-    ----------
-    text : str
-        Roles (``user``, ``item``, ``rating`` and, where there is one, ``timestamp``) and columns of the file.
-
-    Returns
-    -------
-    dict of str to str
-        The column of each role.
-
-    Raises
-    ------
-    ConfigError
-        A text that is none of these, an unknown role, one that occurs twice or is missing.
-    """
-    columns: dict[str, str] = {}
-    for part in text.split(","):
-        role, equals, column = (piece.strip() for piece in part.partition("="))
-        if not (role and equals and column):
-            raise ConfigError(f"columns: got {text!r}; give a text such as 'user=customer,item=sku,rating=stars'.")
-        if role not in _ROLES:
-            raise ConfigError(one_of(role, _ROLES, "columns"))
-        if role in columns:
-            raise ConfigError(f"columns: got {text!r}, which names the {role} column twice; name it once.")
-        columns[role] = column
-    if missing := [role for role in _ROLES[:3] if role not in columns]:
-        raise ConfigError(f"columns: got {text!r}, which names no {missing[0]} column; add {missing[0]}=NAME.")
-    return columns
 
 
 @dataclass(frozen=True)

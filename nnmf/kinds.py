@@ -125,8 +125,8 @@ def fit(
     Parameters
     ----------
     model : str or callable
-        A network ("biased_mlp", "biased", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the function) or a
-        factorization ("funk_svd", "svd", "svdpp", "bayes", or its class).
+        A network ("biased_mlp", "biased", "histories", "plain", "one_layer_mlp", "dropout_mlp", ``module:function``, or the
+        function) or a factorization ("funk_svd", "svd", "svdpp", "bayes", or its class).
     train : Ratings
         The training ratings.
     valid : Ratings, default=None

@@ -10,18 +10,24 @@ defaults, registered with `network` or named ``module:function``.
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from nnmf import _mxnet
 from nnmf._drawing import draw
-from nnmf._layers import biased, embedding, indices, layer, product, relu, squared_loss
+from nnmf._layers import biased, embedding, histories, indices, layer, product, relu, squared_loss
+from nnmf._registry import (
+    NETWORKS,
+    TUTORIAL,
+    Network,
+    build_network,
+    find_network,
+    name_of,
+    network,
+    network_settings,
+)
 from nnmf._symbols import (
     OUTPUT_LAYERS,
+    SEEN,
     check_graph,
     check_symbol,
     head_of,
@@ -33,7 +39,7 @@ from nnmf._symbols import (
     prediction_of,
     with_head,
 )
-from nnmf.errors import ConfigError, NnmfError, one_of
+from nnmf.errors import ConfigError
 
 if TYPE_CHECKING:
     from mxnet.symbol import Symbol
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NETWORKS",
     "OUTPUT_LAYERS",
+    "SEEN",
     "TUTORIAL",
     "Network",
     "biased_mlp",
@@ -52,6 +59,7 @@ __all__ = [
     "dropout_mlp",
     "find_network",
     "head_of",
+    "histories_net",
     "label_name",
     "lookups",
     "n_rows",
@@ -66,24 +74,7 @@ __all__ = [
     "with_head",
 ]
 
-Network = Callable[..., "Symbol"]
-
 _mxnet.mend_numpy()  # so that ``import mxnet as mx``, as the tutorial begins, works from here on
-
-#: the registered networks by name
-NETWORKS: dict[str, Network] = {}
-#: those of MXNet's tutorial
-TUTORIAL = ("plain", "one_layer_mlp", "dropout_mlp")
-
-
-def network(name: str) -> Callable[[Network], Network]:
-    """Decorator that registers a network under a name, for `fit` and the command line."""
-
-    def register(function: Network) -> Network:
-        NETWORKS[name] = function
-        return function
-
-    return register
 
 
 @network("plain")
@@ -220,97 +211,37 @@ def biased_mlp(n_users: int, n_items: int, n_factors: int = 32) -> Symbol:
     return squared_loss(biased(index, product(towers[0], towers[1], n_factors, "dot"), n_users, n_items))
 
 
-def _dot(user: Symbol, item: Symbol, width: int) -> Symbol:
-    return squared_loss(product(user, item, width))
+@network("histories")
+def histories_net(n_users: int, n_items: int, n_factors: int = 16) -> Symbol:
+    """`biased_net` in which who rated what counts as well: SVD++'s term, for users and for items.
 
+    ``prediction = b_u + b_i + g_u . y + g_i . x + (p_u + Y' g_u) . (q_i + X' g_i)``, where ``g_u`` is ``1 / sqrt(3 n_u + 1)`` at the n_u
+    items that the user rated in training and zero elsewhere, and ``g_i`` likewise at the users that rated the item; Y and X are
+    tables of implicit factors of items and users, y and x their biases.
 
-def find_network(name: str | Network) -> Network:
-    """The network of a registered name or of ``module:function`` (a module on the path or in the current folder).
-
-    A function is a network as it is.
-
-    Raises
-    ------
-    ConfigError
-        A name that is not registered, a module that cannot be imported or lacks the function.
-    """
-    if not isinstance(name, str):
-        if not callable(name):
-            raise ConfigError(f"network: got a {type(name).__name__}; give a name or a function that returns a Symbol.")
-        return name
-    if ":" not in name:
-        if name not in NETWORKS:
-            raise ConfigError(one_of(name, NETWORKS, "network") + ", or 'module:function' for a network of your own.")
-        return NETWORKS[name]
-    module_name, _, attribute = name.partition(":")
-    # A network's module imports mxnet itself, which takes what `load` does first.
-    _mxnet.load()
-    here = str(Path.cwd())
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ConfigError(
-            f"network: importing {module_name!r} for {name!r} failed: {type(error).__name__}: {reason}"
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        raise ConfigError(f"network: module {module_name!r} has no function {attribute!r}.")
-    return cast(Network, found)
-
-
-def name_of(network: str | Network) -> str:
-    """A network's name: its own, or its function's ``module:function``."""
-    if isinstance(network, str):
-        return network
-    of = network if hasattr(network, "__qualname__") else type(network)
-    return f"{of.__module__}:{of.__qualname__}"
-
-
-def network_settings(function: Network) -> dict[str, Any]:
-    """The keyword settings a network takes, with their defaults."""
-    parameters = list(inspect.signature(function).parameters.values())
-    return {parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty}
-
-
-def build_network(name: str | Network, n_users: int, n_items: int, **settings: Any) -> Symbol:
-    """The symbol of a network.
+    What was rated is the array `nnmf.networks.SEEN` of shape (n_users, n_items), which training fills and never changes, and each step
+    multiplies: for tables of up to some 10,000 users and items.
 
     Parameters
     ----------
-    name : str or callable
-        As `find_network` takes it.
     n_users, n_items : int
         Sizes of the embedding tables.
-    **settings
-        What else its function is called with.
+    n_factors : int, default=16
+        Width of the embeddings.
 
-    Raises
-    ------
-    ConfigError
-        An unknown network, a setting it does not take, or a result that cannot be trained here.
+    References
+    ----------
+    Koren, "Factorization meets the neighborhood", 2008, equation 15; Rendle, Zhang, Koren, "On the difficulty of evaluating baselines",
+    2019, whose "flipped" term is that of the items.
     """
-    function, name = find_network(name), name_of(name)
-    known = network_settings(function)
-    for setting in settings:
-        if setting not in known:
-            raise ConfigError(f"{setting}: network {name!r} has no such setting; it has {sorted(known)}.")
-    mx = _mxnet.load()
-    try:
-        with mx.name.NameManager():  # layers without a name are numbered from 0 at each build
-            symbol = function(n_users, n_items, **settings)
-    except NnmfError:
-        raise
-    except Exception as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise ConfigError(f"network: {name!r} failed with {type(error).__name__}: {reason}") from error
-    if not isinstance(symbol, mx.sym.Symbol):
-        raise ConfigError(f"network: {name!r} returned {type(symbol).__name__}, not an MXNet Symbol.")
-    check_symbol(symbol, name)
-    return symbol
+    mx, index = _mxnet.load(), indices()
+    sizes, seen = {"user": n_users, "item": n_items}, mx.sym.BlockGrad(mx.sym.Variable(SEEN, shape=(n_users, n_items)))
+    towers = [histories(seen, index[side], sizes, n_factors, f"{side}_tower") for side in sizes]
+    offsets = [histories(seen, index[side], sizes, 1, f"{side}_offset", "bias") for side in sizes]
+    terms = [mx.sym.reshape(offset, (-1,)) for offset in offsets]
+    dot = product(towers[0], towers[1], n_factors, "dot")
+    return squared_loss(mx.sym.add_n(dot, *terms, name="prediction"))
+
+
+def _dot(user: Symbol, item: Symbol, width: int) -> Symbol:
+    return squared_loss(product(user, item, width))

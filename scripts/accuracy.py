@@ -45,6 +45,7 @@ ROWS = {
     "plain": Row("plain"),
     "one_layer_mlp": Row("one_layer_mlp"),
     "biased_mlp": Row("biased_mlp"),
+    "histories, mean of draws": Row("histories", settings={"temperature": 1.0}),
     "bayes, ids alone": Row("bayes", settings={"features": "ids"}),
     "bayes": Row("bayes"),
     "bayes, ordinal": Row("bayes", settings={"likelihood": "ordinal"}),

@@ -11,7 +11,7 @@ import pytest
 
 from nnmf import _mxnet
 from nnmf.errors import BackendError, ConfigError, DataError
-from nnmf.networks import NETWORKS, build_network
+from nnmf.networks import NETWORKS, SEEN, build_network
 from nnmf.onnx import _graph as onnx_graph
 from nnmf.onnx._export import export_factors_onnx, export_onnx
 
@@ -47,7 +47,13 @@ def random_parameters(symbol):
     named = zip(symbol.list_arguments() + symbol.list_auxiliary_states(), shapes + aux_shapes, strict=True)
     return {
         # variances must be positive
-        name: mx.nd.array(rng.uniform(0.5, 1.5, shape) if name.endswith("_var") else rng.normal(0, 0.5, shape))
+        name: mx.nd.array(
+            rng.integers(0, 2, shape)
+            if name == SEEN
+            else rng.uniform(0.5, 1.5, shape)
+            if name.endswith("_var")
+            else rng.normal(0, 0.5, shape)
+        )
         for name, shape in named
         if name not in ("user", "item", "rating")
     }
@@ -75,7 +81,7 @@ def onnx_answer(path, user, item):
 def check(symbol, path, sizes=(1, 3, 1000)):
     """Export a network with random parameters and compare the two answers."""
     parameters = random_parameters(symbol)
-    export_onnx(symbol, parameters, path)
+    export_onnx(symbol, [parameters], path)
     for n in sizes:
         user, item = inputs(n)
         expected = mxnet_answer(symbol, parameters, user, item)
@@ -216,7 +222,9 @@ def test_the_file_holds_what_prediction_needs_and_no_more(tmp_path):
     symbol = build_network("dropout_mlp", N_USERS, N_ITEMS, n_factors=8, hidden_units=4)
     arrays = {name: value.asnumpy() for name, value in random_parameters(symbol).items()}
     path = tmp_path / "model.onnx"
-    export_onnx(symbol, arrays | {"elsewhere_weight": np.zeros((2, 2))}, str(path), metadata={"network": "dropout_mlp"})
+    export_onnx(
+        symbol, [arrays | {"elsewhere_weight": np.zeros((2, 2))}], str(path), metadata={"network": "dropout_mlp"}
+    )
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     model = onnx.load(str(path))
     assert [node.op_type for node in model.graph.node] == [
@@ -292,7 +300,7 @@ def refusal(symbol, path):
     arrays |= {f"norm_{name}": np.zeros(2) for name in ("gamma", "beta", "moving_mean", "moving_var")}
     arrays |= {f"means_{name}": np.zeros(4) for name in ("gamma", "beta", "moving_mean", "moving_var")}
     with pytest.raises(ConfigError) as caught:
-        export_onnx(symbol, arrays, path)
+        export_onnx(symbol, [arrays], path)
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert sentence.startswith("network: ")
@@ -335,7 +343,7 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)  # makes its import fail
     symbol = build_network("plain", N_USERS, N_ITEMS)
     with pytest.raises(BackendError, match=r"needs the package onnx: pip install 'onnx>=1\.16'"):
-        export_onnx(symbol, random_parameters(symbol), tmp_path / "model.onnx")
+        export_onnx(symbol, [random_parameters(symbol)], tmp_path / "model.onnx")
 
 
 def test_importing_it_needs_neither_mxnet_nor_onnx():

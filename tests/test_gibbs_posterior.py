@@ -5,8 +5,8 @@ import pytest
 
 from nnmf import Bayes, Ratings
 from nnmf.factorization._bayes_scorer import PosteriorScorer, read_totals
-from nnmf.factorization._low_rank import compress
 from nnmf.factorization._posterior import Posterior
+from nnmf.models import compress
 from nnmf.tables import encode
 
 from .gibbs_reference import Case, dense

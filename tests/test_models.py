@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import nnmf
+from nnmf import _mxnet
 from nnmf.errors import ConfigError, DataError
 from nnmf.storage import RunFolder
 from nnmf.testing import Killed, ModelContract, assert_same_list, brute_force, kill_after, low_rank, parameters
@@ -19,6 +20,7 @@ FACTORS = {"n_factors": 5, "n_epochs": 5, "init_std": 0.1}
 DRAWS = {"n_factors": 5, "n_epochs": 5, "sweeps": 5, "n_chains": 2, "features": "ids"}
 PLAIN = {"n_factors": 5, "n_epochs": 5, "batch_size": 50, "learning_rate": 0.2, "ctx": "cpu"}
 LONGER = {"n_epochs": 40, "learning_rate": 0.4, "l2": 0.003}
+DRAWN = {"n_factors": 5, "n_epochs": 6, "temperature": 1.0, "ctx": "cpu"}
 MLP = {"n_factors": 5, "hidden_units": 4, "n_epochs": 5, "batch_size": 50, "ctx": "cpu"}
 
 
@@ -78,6 +80,51 @@ class TestBiased(ModelContract):
 
 class TestBiasedMLP(ModelContract):
     model, settings, accurate, expected_rmse = "biased_mlp", PLAIN, LONGER, (0.21, 0.26)
+
+
+class TestMeanOfBiasedMLP(ModelContract):
+    model, settings, accurate = "biased_mlp", {**PLAIN, "keep": "mean"}, LONGER
+    expected_rmse = (0.21, 0.26)
+
+
+class TestHistories(ModelContract):
+    model, settings, accurate, expected_rmse = "histories", PLAIN, LONGER, (0.21, 0.32)
+
+
+class TestDrawsOfBiased(ModelContract):
+    model, settings, accurate = "biased", DRAWN, {"n_epochs": 60, "l2": 0.01}
+    expected_rmse = (0.21, 0.26)
+
+
+class TestDrawsOfHistories(ModelContract):
+    model, settings, accurate = "histories", DRAWN, {"n_epochs": 60, "l2": 0.01}
+    expected_rmse = (0.21, 0.26)
+
+
+class TestMeanOfSVD(ModelContract):
+    model, settings, accurate = "svd", {**FACTORS, "keep": "mean"}, {"n_epochs": 60}
+    expected_rmse = (0.23, 0.27)
+
+
+class TestMeanOfSVDpp(ModelContract):
+    model, settings, accurate = "svdpp", {**FACTORS, "keep": "mean"}, {"n_epochs": 60}
+    expected_rmse = (0.23, 0.27)
+
+
+def concat(n_users, n_items, n_factors=5):
+    """A network whose prediction is no product of towers."""
+    mx = _mxnet.load()
+    sides = [
+        mx.sym.Embedding(mx.sym.Variable(side), input_dim=n, output_dim=n_factors, name=f"{side}_factors")
+        for side, n in (("user", n_users), ("item", n_items))
+    ]
+    hidden = mx.sym.Activation(mx.sym.FullyConnected(mx.sym.Concat(*sides, dim=1), num_hidden=8), act_type="tanh")
+    return mx.sym.LinearRegressionOutput(mx.sym.FullyConnected(hidden, num_hidden=1), mx.sym.Variable("score"))
+
+
+class TestMeanOfConcat(ModelContract):
+    model, settings, accurate = staticmethod(concat), {**PLAIN, "keep": "mean"}, LONGER
+    expected_rmse = (0.25, 0.6)
 
 
 SETTINGS = {

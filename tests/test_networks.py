@@ -9,6 +9,7 @@ from nnmf import _mxnet
 from nnmf.errors import ConfigError
 from nnmf.networks import (
     NETWORKS,
+    SEEN,
     build_network,
     draw,
     dropout_mlp,
@@ -29,6 +30,7 @@ SMALL = {
     "dropout_mlp": {"n_factors": 3, "hidden_units": 2, "dropout": 0.0},
     "biased": {"n_factors": 3},
     "biased_mlp": {"n_factors": 3},
+    "histories": {"n_factors": 3},
 }
 
 
@@ -37,6 +39,8 @@ def inputs(symbol, seed=0):
     rng = np.random.default_rng(seed)
     shapes, _, _ = symbol.infer_shape(user=(BATCH,), item=(BATCH,), rating=(BATCH,))
     values = {name: rng.normal(size=shape) for name, shape in zip(symbol.list_arguments(), shapes, strict=True)}
+    if SEEN in values:
+        values[SEEN] = rng.integers(0, 2, (N_USERS, N_ITEMS)).astype(float)
     values["user"], values["item"] = rng.integers(0, N_USERS, BATCH), rng.integers(0, N_ITEMS, BATCH)
     return values
 
@@ -50,7 +54,7 @@ def forward(symbol, values, train=False):
 def test_predictions_are_the_docstring_s_formula(name):
     symbol = build_network(name, N_USERS, N_ITEMS, **SMALL[name])
     values = inputs(symbol)
-    towers, biases = [], 0.0
+    towers, biases = [], np.zeros(BATCH)
     for side in ("user", "item"):
         vector = tower = values[f"{side}_factors_weight"][values[side]]
         layer = next(
@@ -58,9 +62,16 @@ def test_predictions_are_the_docstring_s_formula(name):
         )
         if layer:
             tower = np.maximum(tower, 0) @ values[f"{layer}_weight"].T + values.get(f"{layer}_bias", 0.0)
-        if name.startswith("biased"):
+        if f"{side}_bias_weight" in values:
             biases += values[f"{side}_bias_weight"][values[side], 0]
             tower = tower + vector if layer else tower
+        if SEEN in values:
+            other = "item" if side == "user" else "user"
+            for row, index in enumerate(values[side]):
+                of = np.flatnonzero(values[SEEN][index] if side == "user" else values[SEEN][:, index])
+                by = (3 * len(of) + 1) ** -0.5
+                tower[row] += by * values[f"{other}_implicit_weight"][of].sum(axis=0)
+                biases[row] += by * values[f"{other}_implicit_bias_weight"][of].sum()
         towers.append(tower)
     assert forward(symbol, values) == pytest.approx((towers[0] * towers[1]).sum(1) + biases, abs=1e-5)
 
@@ -72,7 +83,7 @@ def test_gradients(name):
     values = inputs(symbol)
     for key in ("user_factors_weight", "item_factors_weight"):  # a difference across a ReLU's kink is no derivative
         values[key] = np.where(abs(values[key]) < 0.1, 0.1, values[key])
-    parameters = [key for key in values if key not in ("user", "item", "rating")]
+    parameters = [key for key in values if key not in ("user", "item", "rating", SEEN)]
     mx.test_utils.check_numeric_gradient(
         symbol.get_children()[0],
         {k: v for k, v in values.items() if k != "rating"},
@@ -161,7 +172,7 @@ def test_a_network_of_one_s_own(tmp_path, monkeypatch):
         ("no_such_module:net", "ModuleNotFoundError"),
         (
             "deep",
-            r"network: got 'deep' instead of one of \['biased', 'biased_mlp', 'dropout_mlp', 'one_layer_mlp', 'plain'\]",
+            r"network: got 'deep' instead of one of \['biased', 'biased_mlp', 'dropout_mlp', 'histories', 'one_layer_mlp', 'plain'\]",
         ),
     ]:
         with pytest.raises(ConfigError, match=message):
@@ -171,7 +182,7 @@ def test_a_network_of_one_s_own(tmp_path, monkeypatch):
 
 
 def test_symbols_that_cannot_be_trained(monkeypatch):
-    monkeypatch.setattr("nnmf.networks.NETWORKS", dict(NETWORKS))
+    monkeypatch.setattr("nnmf._registry.NETWORKS", dict(NETWORKS))
 
     @network("no_loss")
     def no_loss(n_users, n_items):
@@ -205,7 +216,9 @@ def test_pictures_show_every_layer_and_need_no_other_program(name, tmp_path, mon
         assert len(shown) == layers.count(layer), layer
     assert "Embedding 943 x " + str(network_settings(NETWORKS[name])["n_factors"]) in texts
     assert ("Dropout p = 0.5" in texts) == (name == "dropout_mlp")
-    assert texts.count("input") == 3 and not any(text.endswith(("_weight", "_bias")) for text in texts)
+    assert texts.count("input") == 3 + (name == "histories") and not any(
+        text.endswith(("_weight", "_bias")) for text in texts
+    )
 
 
 def test_pictures_that_cannot_be_drawn(tmp_path):

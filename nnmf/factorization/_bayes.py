@@ -88,6 +88,8 @@ class Bayes(Model):
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         super().__init__(settled(config, settings, self.kind, self.presets))
         self._open = {name for name in ("n_chains", "init_std") if getattr(self.config, name) is None}
+        if self.config.keep == "mean":
+            raise ConfigError("keep: bayes averages its draws whatever is kept; leave 'mean' out.")
         names = [name.strip() for name in str(self.config.features).split(",")]
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from nnmf.config import TrainConfig
 from nnmf.errors import DataError
-from nnmf.models import Catalogue, Model, best_of
+from nnmf.models import Catalogue, Model, best_of, own_scorer
 from nnmf.storage import ModelState
 from nnmf.tables import Ratings
 from nnmf.training import Snapshot
@@ -78,13 +78,14 @@ class Factorization(Model):
         return self._table("item_factors")
 
     def _table(self, name: str) -> np.ndarray:
-        return self.scorer.arrays()[name]
+        found = self.scorer.vectors()  # of a mean those that predict, and what stands beside them of its newest epoch
+        return found[name] if name in found else own_scorer(self.scorer).arrays()[name]
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> FunkLearner:
         return self.learner_class(self.config, catalogue, start)
 
     def details(self) -> dict[str, Any]:
-        return {"unit": cast(FactorScorer, self.scorer).unit}
+        return {"unit": cast(FactorScorer, own_scorer(self.scorer)).unit}
 
     @classmethod
     def from_details(cls: type[_Self], config: TrainConfig, state: ModelState) -> _Self:

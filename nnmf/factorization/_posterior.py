@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ._low_rank import compress
+from nnmf.models import compress
 
 #: the sides whose rows' products predictions hold
 PAIRS = (("user", "item"), ("user", "day"), ("item", "day"))

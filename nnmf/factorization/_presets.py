@@ -22,11 +22,11 @@ def settled(
     ConfigError
         The networks' preset, or a setting that the kind of model has not.
     """
-    names = TrainConfig.names_for([*presets[_DEFAULT], "n_threads", "preset"])
+    names = TrainConfig.names_for([*presets[_DEFAULT], "keep", "n_threads", "preset"])
     given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, names)
     preset = given.preset or _DEFAULT
     if preset not in presets:
         raise ConfigError(
             f"preset: {preset!r} is of networks and has no meaning for {kind}; give {' or '.join(map(repr, presets))}."
         )
-    return given.with_defaults(kind, {**presets[preset], "n_threads": usable_cores(), "preset": preset})
+    return given.with_defaults(kind, {**presets[preset], "keep": None, "n_threads": usable_cores(), "preset": preset})

@@ -8,6 +8,8 @@ from ._catalogue import Catalogue
 from ._choosing import best_of
 from ._evaluation import check_metrics, evaluate
 from ._ids import pairs_of
+from ._low_rank import compress
+from ._mean import MeanScorer, own_scorer
 from ._model import Model
 from ._state import from_state
 
@@ -15,10 +17,13 @@ __all__ = [
     "Answers",
     "Catalogue",
     "DampedBiases",
+    "MeanScorer",
     "Model",
     "best_of",
     "check_metrics",
+    "compress",
     "evaluate",
     "from_state",
+    "own_scorer",
     "pairs_of",
 ]

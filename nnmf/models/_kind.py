@@ -132,7 +132,7 @@ class Kind(ABC):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose parameters are kept: the one with the lowest validation RMSE, without such ratings the last; 0 before."""
+        """The epoch that is kept: the one with the lowest validation RMSE, without such ratings the last, as with a mean; 0 before."""
         return 0 if self._learned is None else self._learned.kept.epoch
 
     @property

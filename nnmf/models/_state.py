@@ -15,6 +15,8 @@ from ._answers import Answers
 from ._catalogue import Catalogue
 from ._kind import Kind
 from ._learned import Learned
+from ._mean import MEAN
+from ._read_mean import read_mean
 
 _Kind = TypeVar("_Kind", bound=Kind)
 
@@ -86,7 +88,8 @@ def from_state(cls: type[_Kind], config: TrainConfig, state: ModelState, resumed
 
 
 def _snapshot(model: Kind, catalogue: Catalogue, state: ModelState, parameters: Parameters) -> Snapshot:
-    scorer = model.scorer_of(catalogue, parameters.arrays, state.details)
+    arrays = {name: array for name, array in parameters.arrays.items() if not name.startswith(MEAN)}
+    scorer = model.scorer_of(catalogue, arrays, state.details)
     shapes = model.state_shapes(scorer)
     if model.needs_whole_state and (missing := sorted(shapes.keys() - parameters.state.keys())):
         raise DataError(f"state: lacks {missing[0]!r}, which training needs.")
@@ -94,4 +97,10 @@ def _snapshot(model: Kind, catalogue: Catalogue, state: ModelState, parameters: 
         if name not in shapes:
             raise DataError(f"state: holds {name!r}, which training does not need.")
         check_array(array, shapes[name], np.float32, f"state: {name}")
+    mean = {name[len(MEAN) :]: array for name, array in parameters.arrays.items() if name.startswith(MEAN)}
+    if mean:
+        if model.config.keep != "mean":
+            raise DataError(f"parameters: hold a mean, which keep={model.config.keep!r} makes none of.")
+        sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
+        scorer = read_mean(scorer, mean, sizes, lambda arrays: model.scorer_of(catalogue, arrays, state.details))
     return Snapshot(parameters.epoch, scorer, parameters.state)

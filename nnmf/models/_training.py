@@ -36,6 +36,8 @@ from ._catalogue import Catalogue
 from ._ids import check_table, under
 from ._kind import Kind
 from ._learned import Learned
+from ._mean import own_scorer
+from ._means import Averaging
 
 logger = logging.getLogger("nnmf")
 
@@ -136,8 +138,10 @@ def _run(
     ]
     table, test = (None if ratings is None else under(catalogue, ratings) for ratings in (valid, watched.test))
     history = list(before)
-    # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
-    keeper = Keeper(table is not None and not config.negatives, kept, _lowest(history[compared_from - 1 :]))
+    join = Averaging(compared_from, config.n_epochs or compared_from)
+    keeper = Keeper(_what_is_kept(config, table), kept, _lowest(history[compared_from - 1 :]), join)
+    if start is not None:
+        start = dataclasses.replace(start, scorer=own_scorer(start.scorer))
     progress = chosen_progress(watched.progress)
     model.config = config
     learner: Learner | None = None
@@ -173,6 +177,11 @@ def _run(
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
     if watched.warns and not catalogue.negatives:
         _warn_of_less(catalogue, train, table, model)
+
+
+def _what_is_kept(config: TrainConfig, valid: Ratings | None) -> str:
+    # With negatives the best prediction of ratings is not what is wanted, so that the last epoch counts.
+    return config.keep or ("best" if valid is not None and not config.negatives else "last")
 
 
 def _checked(callbacks: Any) -> list[Callback]:
@@ -233,6 +242,14 @@ def _check_tables(config: TrainConfig, train: Ratings, valid: Ratings | None) ->
         raise DataError(f"{train.name}: holds no ratings to train on.")
     if not train.known.all():
         raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
+    if config.keep == "best" and valid is None:
+        raise ConfigError(
+            "keep: got 'best', which validation ratings tell, and there are none; give some, or leave it out."
+        )
+    if config.patience and config.keep in ("last", "mean"):
+        raise ConfigError(
+            f"patience: waits for a better epoch, which keep={config.keep!r} does not seek; leave one of them out."
+        )
     if config.patience and (valid is None or config.negatives):
         raise ConfigError(
             "patience: needs validation ratings to wait for, and no negatives, with which the RMSE is not what is sought; "

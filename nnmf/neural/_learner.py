@@ -17,11 +17,13 @@ from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import head_of, label_name, n_rows, output_layer, with_head
+from nnmf.networks import SEEN, head_of, label_name, n_rows, output_layer, with_head
+from nnmf.ranking import UserItems
 from nnmf.tables import Ratings
-from nnmf.training import Learner, Snapshot, Tick, root_mean_square
+from nnmf.training import Learner, Sample, Snapshot, Tick, root_mean_square
 
 from ._iterator import DataIter
+from ._langevin import draws, langevin, rows_a_draw
 from ._scorer import NetworkScorer
 from ._steps import initializers, is_tutorial, level, optimizer, other_initializer, rows_a_batch, with_penalties
 
@@ -98,6 +100,7 @@ class NetworkLearner(Learner):
     ) -> None:
         self.config, self.ctx, self._whole_batches, self._anew = config, ctx, whole_batches, start is None
         self.sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
+        self._seen = catalogue.seen
         self.parameters: dict[str, Any] = {}
         self._momentum: dict[str, Any] = {}
         if start is None:
@@ -120,6 +123,8 @@ class NetworkLearner(Learner):
         self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, ctx) for name in momentum}
         for new, old in ((self.parameters, start.scorer.parameters), (self._momentum, momentum)):
             for name, array in old.items():
+                if name == SEEN:
+                    continue
                 if new[name].shape[1:] != array.shape[1:] or len(new[name]) < len(array):
                     raise ConfigError(
                         f"network: its parameter {name!r} is of shape {array.shape} and would be {new[name].shape} for the new "
@@ -153,6 +158,8 @@ class NetworkLearner(Learner):
         values = {name: mx.nd.zeros(shape) for name, shape in named if name not in inputs}
         drawn = initializers(self.symbol, self.config)
         for name, value in values.items():
+            if name == SEEN:
+                continue
             initializer = drawn.get(name) or other_initializer(self.config, value.shape)
             try:
                 initializer(mx.init.InitDesc(name, attributes.get(name)), value)
@@ -163,8 +170,16 @@ class NetworkLearner(Learner):
                 ) from None
         return values
 
+    def _fill_seen(self, seen: UserItems) -> None:
+        """Tell the network which pairs were rated, where it asks."""
+        if SEEN in self.parameters:
+            table = np.zeros(self.parameters[SEEN].shape, np.float32)
+            table[np.repeat(np.arange(seen.n_users), seen.n_items), seen.item] = 1.0
+            self.parameters[SEEN] = mx.nd.array(table)
+
     def begin(self, train: Ratings) -> None:
         config = self.config
+        self._fill_seen(self._seen)
         self._check_range(train)
         batch_size = self._batch_size(train)
         if is_tutorial(config):
@@ -184,7 +199,12 @@ class NetworkLearner(Learner):
         self._metric = _FirstOutput(self.n_streamed)
         self._trained = with_penalties(self.symbol, config)
         names = [name for name in self._trained.list_arguments() if name in self.parameters]
-        self._optimizer = optimizer(self.symbol, names, config, self._momentum, self.n_streamed, batch_size)
+        if draws(config):
+            shapes = {name: tuple(self.parameters[name].shape) for name in names}
+            self._optimizer: Any = langevin(self.symbol, shapes, config, self._momentum, train, self.n_streamed)
+            self._sample = Sample(train)
+        else:
+            self._optimizer = optimizer(self.symbol, names, config, self._momentum, self.n_streamed, batch_size)
 
     def _check_range(self, train: Ratings) -> None:
         low, high = float(train.rating.min(initial=0)), float(train.rating.max(initial=1))
@@ -200,7 +220,7 @@ class NetworkLearner(Learner):
         n_rows, batch_size = len(train) * (1 + (self.config.negatives or 0)), self.config.batch_size
         n_elements = sum(array.size for array in self.parameters.values())
         if batch_size is None:
-            return rows_a_batch(n_rows, n_elements)
+            return rows_a_draw(n_rows) if draws(self.config) else rows_a_batch(n_rows, n_elements)
         if self._whole_batches:
             return batch_size
         if batch_size > n_rows:
@@ -237,6 +257,10 @@ class NetworkLearner(Learner):
         self._iter.reset()
         self._iter.epoch = number - 1
         self._optimizer.set_learning_rate(learning_rate)
+        if draws(self.config):
+            # A draw's errors are as large as the noise; found anew, so that a resumed run needs no state of it.
+            error = self._sample.rmse(self.scorer()) / head_of(self.symbol)[1]
+            self._optimizer.begin_epoch(self.config.seed, number, (self.config.temperature or 0.0) * error * error)
         auxiliary = self.symbol.list_auxiliary_states()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*FeedForward has been deprecated", DeprecationWarning)
@@ -244,7 +268,7 @@ class NetworkLearner(Learner):
                 self._trained,
                 ctx=self.ctx,
                 begin_epoch=number - 1,
-                num_epoch=number,
+                num_epoch=number - 1 + (self.config.sweeps or 1),
                 optimizer=self._optimizer,
                 arg_params={name: array for name, array in self.parameters.items() if name not in auxiliary},
                 aux_params={name: self.parameters[name] for name in auxiliary},

@@ -16,7 +16,7 @@ import numpy as np
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import BackendError, ConfigError, DataError
-from nnmf.models import Catalogue, Model, from_state
+from nnmf.models import Catalogue, Model, from_state, own_scorer
 from nnmf.networks import (
     NETWORKS,
     Network,
@@ -57,6 +57,10 @@ class NetworkModel(Model):
     tables of users and items take ``B / 64`` of it. Initial tables are normal with standard deviation ``init_std``, biases (tables whose
     parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule.
 
+    With ``temperature`` above 0 the steps carry noise and take all ratings at once (up to 262,144 of them), ``sweeps`` times an epoch,
+    which leaves a draw of the parameters given the ratings; what the draws predict is averaged. A row pays ``l2 / 2 * 80`` times its squared norm, of which a bias pays
+    the part ``bias_l2``, however many ratings it has.
+
     With ``preset="tutorial"``: no mean and no unit; ``l2 / 2`` times the squared norm of each parameter named ``*_weight`` at every step;
     initial values uniform from +-0.01, biases zero. A network that ends in LogisticRegressionOutput has no mean and unit either.
 
@@ -91,9 +95,11 @@ class NetworkModel(Model):
         network = name_of(network)
         taken, names = network_settings(function), {entry.name for entry in dataclasses.fields(TrainConfig)}
         own = {name: settings.pop(name) for name in list(settings) if name in taken and name not in names}
-        every = dict.fromkeys([*TrainConfig.names_for({**taken, **defaults_of("fast", network, None)}), *sorted(taken)])
+        every = dict.fromkeys(
+            [*TrainConfig.names_for({**taken, **defaults_of("fast", network, None, 1.0)}), *sorted(taken)]
+        )
         given = TrainConfig.from_dict({**(config.to_dict() if config else {}), **settings}, every)
-        defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size)}
+        defaults = {**taken, **defaults_of(given.preset or "fast", network, given.batch_size, given.temperature)}
         filled = given.with_defaults(f"network {network!r}", defaults)
         chosen = {name: getattr(filled, name, default) for name, default in taken.items()} | own
         self._check_settings(chosen)
@@ -129,7 +135,7 @@ class NetworkModel(Model):
     @property
     def symbol(self) -> Any:
         """The network, once it is trained; None before."""
-        return self.scorer.symbol if self._learned else None  # type: ignore[attr-defined]
+        return own_scorer(self.scorer).symbol if self._learned else None  # type: ignore[attr-defined]
 
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> NetworkLearner:
         logger.info("Device: %s", self.device)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ._steps import TUNED_ROWS
 
-_COMMON: dict[str, Any] = {"momentum": 0.9, "last_batch": "pad", "negatives": 0, "ctx": "auto"}
+_COMMON: dict[str, Any] = {"momentum": 0.9, "last_batch": "pad", "negatives": 0, "ctx": "auto", "keep": None}
 _FAST: dict[str, Any] = {
     **_COMMON,
     "n_epochs": 30,
@@ -16,6 +16,19 @@ _FAST: dict[str, Any] = {
     "bias_l2": 0.4,
     "init_std": 0.02,
     "schedule": "linear",
+    "temperature": 0.0,
+}
+# Those of steps with noise, any preset but the tutorial's.
+_DRAWN: dict[str, Any] = {
+    "n_epochs": 100,
+    "sweeps": 5,
+    "learning_rate": 0.05,
+    "l2": 0.125,
+    "bias_l2": 0.3,
+    "init_std": 0.1,
+    "n_factors": 16,
+    "schedule": "constant",
+    "keep": "mean",
 }
 #: the settings that a preset gives any network
 PRESETS: dict[str, dict[str, Any]] = {
@@ -39,7 +52,7 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def defaults_of(preset: str, network: str, batch_size: int | None) -> dict[str, Any]:
+def defaults_of(preset: str, network: str, batch_size: int | None, temperature: float | None) -> dict[str, Any]:
     """A network's defaults under a preset.
 
     Parameters
@@ -48,10 +61,12 @@ def defaults_of(preset: str, network: str, batch_size: int | None) -> dict[str, 
         Their names.
     batch_size : int or None
         Rows a batch, if they were given: the step is then as many times that of the batches it was tuned on.
+    temperature : float or None
+        That of the steps, if it was given.
     """
     found = {**PRESETS[preset], "preset": preset}
     if preset != "tutorial":
-        found |= _OWN.get(network, {})
-        if batch_size is not None:
+        found |= _DRAWN if temperature else _OWN.get(network, {})
+        if not temperature and batch_size is not None:
             found["learning_rate"] *= batch_size / TUNED_ROWS
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -131,4 +131,9 @@ class NetworkScorer(Scorer):
         }
 
     def export(self, path: Path, ids: ExportedIds | None, metadata: dict[str, str]) -> None:
-        export_onnx(self.symbol, self._parameters, path, ids=ids, metadata=metadata)
+        export_onnx(self.symbol, [self._parameters], path, ids=ids, metadata=metadata)
+
+    def export_mean(
+        self, members: Sequence[NetworkScorer], path: Path, ids: ExportedIds | None, metadata: dict[str, str]
+    ) -> None:
+        export_onnx(self.symbol, [member.parameters for member in members], path, ids=ids, metadata=metadata)

@@ -9,8 +9,10 @@ import numpy as np
 
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
-from nnmf.networks import lookups, penalised
+from nnmf.networks import SEEN, lookups, penalised
 from nnmf.tables import Ratings
+
+from ._langevin import draws
 
 mx: Any = _mxnet.load()
 
@@ -37,8 +39,12 @@ class SGD(mx.optimizer.SGD):
     def create_state(self, index: int, weight: Any) -> Any:
         name = self.idx2name[index]
         if name not in self.kept:
-            self.kept[name] = super().create_state(index, weight)
+            self.kept[name] = None if name == SEEN else super().create_state(index, weight)
         return self.kept[name]
+
+    def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
+        if self.idx2name[index[0]] != SEEN:  # what was rated is given, not learned
+            super().update_multi_precision(index, weight, grad, state)
 
 
 def is_tutorial(config: TrainConfig) -> bool:
@@ -77,7 +83,7 @@ def other_initializer(config: TrainConfig, shape: tuple[int, ...]) -> Any:
 
 def with_penalties(symbol: Any, config: TrainConfig) -> Any:
     """The network as it is trained: under another preset than the tutorial's, a table's rows pay at each of their ratings."""
-    return symbol if is_tutorial(config) else penalised(symbol, _penalties(symbol, config))
+    return symbol if is_tutorial(config) or draws(config) else penalised(symbol, _penalties(symbol, config))
 
 
 def _penalties(symbol: Any, config: TrainConfig) -> dict[str, float]:

@@ -11,7 +11,7 @@ it writes with the newest versions the installed onnx knows, which onnxruntime r
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def export_onnx(
     symbol: Symbol,
-    parameters: Mapping[str, Any],
+    parameters: Sequence[Mapping[str, Any]],
     path: str | Path,
     *,
     ids: ExportedIds | None = None,
@@ -42,8 +42,8 @@ def export_onnx(
     ----------
     symbol : Symbol
         The network, as `nnmf.networks` describes it.
-    parameters : Mapping[str, Any]
-        Arguments and auxiliary states by name, as MXNet or NumPy arrays.
+    parameters : sequence of mappings
+        Arguments and auxiliary states by name, as MXNet or NumPy arrays; of several the file answers the mean.
     path : path
         The file to write; it is whole or not there.
     ids : ExportedIds, default=None
@@ -62,6 +62,15 @@ def export_onnx(
         The file cannot be written.
     """
     graph = OnnxGraph(ids)
+    predictions = [_add_network(graph, symbol, one) for one in parameters]
+    if len(predictions) > 1:
+        total = graph.emit("Sum", *predictions, name="sum_of_predictions")
+        predictions = [graph.emit("Mul", total, graph.constant(1 / len(predictions), "share"), name="mean_prediction")]
+    graph.save(predictions[0], path, metadata)
+
+
+def _add_network(graph: OnnxGraph, symbol: Symbol, parameters: Mapping[str, Any]) -> str:
+    """Add a network to a graph; the name of its output."""
     content = json.loads(symbol.tojson())
     nodes, (head, *_) = content["nodes"], content["heads"][0]
     label, names = label_name(symbol), dict[int, str]()
@@ -87,7 +96,7 @@ def export_onnx(
             inputs = [entry[0] for entry in node["inputs"]]
             layer = Layer(graph, node, [names[i] for i in inputs], [shapes[i] for i in inputs], shapes[index])
             names[index] = TRANSLATORS[node["op"]](layer)
-    graph.save(names[head], path, metadata)
+    return names[head]
 
 
 def export_factors_onnx(

@@ -46,8 +46,10 @@ class TrainingContract(Contract):
             run.close()
             assert_same_model(model, self.trained())
             assert_same_model(load(folder), self.trained())
-            best = min(result.valid_rmse for result in model.history if result.valid_rmse is not None)
-            assert math.isclose(load(folder).rmse(self.tables()[1]), best, rel_tol=1e-6)
+            of_epochs = [result.valid_rmse for result in model.history if result.valid_rmse is not None]
+            kept = of_epochs[model.best_epoch - 1]
+            assert model.config.keep not in (None, "best") or kept == min(of_epochs), "a better epoch is not kept"
+            assert math.isclose(load(folder).rmse(self.tables()[1]), kept, rel_tol=1e-6)
 
     def test_a_run_without_validation_is_resumed_to_its_last_epoch(self, tmp_path: Path) -> None:
         train, _ = self.tables()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._callbacks import Callback, EarlyStopping, EpochResult, log_epoch
 from ._history import History
-from ._keeper import Keeper
+from ._keeper import Join, Keeper
 from ._loop import Course, Progress, Sample, root_mean_square, run, uninterrupted
 from ._progress import TrainingProgress, chosen_progress, duration
 from ._protocols import Learner, Scorer, Snapshot, Tick
@@ -15,6 +15,7 @@ __all__ = [
     "EarlyStopping",
     "EpochResult",
     "History",
+    "Join",
     "Keeper",
     "Learner",
     "Progress",

@@ -172,8 +172,9 @@ class _Epoch:
         self.tick(learner.n_streamed, lambda: train_rmse)
         # The epoch's own figure is of the parameters before each step: what the last steps made of them shows here alone.
         self.check(self.sample.rmse(learner.scorer()))
-        valid_rmse = None if course.judge is None else self.check(course.judge(learner.scorer()))
-        test_rmse = None if course.watch is None else course.watch(learner.scorer())
+        scorer = course.keeper.scorer(self.number, train_rmse, learner)
+        valid_rmse = None if course.judge is None else self.check(course.judge(scorer))
+        test_rmse = None if course.watch is None else course.watch(scorer)
         seconds = time.perf_counter() - self.start
         return EpochResult(self.number, train_rmse, valid_rmse, learning_rate, samples_per_second, seconds, test_rmse)
 

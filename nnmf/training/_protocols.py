@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from nnmf.errors import ConfigError
 
 if TYPE_CHECKING:
     from nnmf.onnx import ExportedIds
@@ -76,6 +78,18 @@ class Scorer(ABC):
         reach = NormalDist().inv_cdf((1 + level) / 2) * self.deviation(*columns)  # type: ignore[operator, arg-type]
         middle = self.predict(*columns)  # type: ignore[arg-type]
         return middle - reach, middle + reach
+
+    def export_mean(
+        self, members: Sequence[Any], path: Path, ids: ExportedIds | None, metadata: dict[str, str]
+    ) -> None:
+        """Write the ONNX file of the mean of what some scorers of this class predict.
+
+        Raises
+        ------
+        ConfigError
+            There is none of such scorers.
+        """
+        raise ConfigError("keep: 'mean' of such a model cannot be exported to ONNX; train it with keep='last'.")
 
     def newest(self) -> Mapping[str, np.ndarray]:
         """The arrays by which an epoch's scorer shows whether all its numbers are finite; default: all parameters."""
