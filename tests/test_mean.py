@@ -100,6 +100,7 @@ def biases(n_users, n_items):
     return mx.sym.LinearRegressionOutput(mx.sym.reshape(mx.sym.add_n(*sides), (-1,)), mx.sym.Variable("rating"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 def test_draws_are_of_the_posterior(scale):
     """Mean and variance of the draws of a linear model against those that linear algebra finds."""

@@ -396,6 +396,7 @@ def read_slowly(path, layout):
     return rows, n_bad
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     lines=st.lists(
