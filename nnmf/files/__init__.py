@@ -6,14 +6,18 @@ from ._atomic import ASIDE, Writer, cannot_write, content, sweep, write_arrays, 
 from ._download import Progress, check_digest, download, unreachable
 from ._folders import OWN, clear, commit, peek, read_manifest, stored, strangers
 from ._lock import Claim, lock
+from ._mapped import BLOCK, Parts, Spill, map_npy, release, walk
 from ._places import cache_dir
 from ._unpack import unpack
 
 __all__ = [
     "ASIDE",
+    "BLOCK",
     "OWN",
     "Claim",
+    "Parts",
     "Progress",
+    "Spill",
     "Writer",
     "cache_dir",
     "cannot_write",
@@ -23,13 +27,16 @@ __all__ = [
     "content",
     "download",
     "lock",
+    "map_npy",
     "peek",
     "read_manifest",
+    "release",
     "stored",
     "strangers",
     "sweep",
     "unpack",
     "unreachable",
+    "walk",
     "write_arrays",
     "write_file",
     "write_text",

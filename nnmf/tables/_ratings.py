@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,11 @@ from ._building import arrays_of_frame, columns_of_arrays, found_columns
 from ._cache import Columns
 from ._checks import check_within
 from ._duplicates import check_way, without_duplicates
+from ._mapped_splits import drawn, drawn_of_each, oldest, parted
 from ._query import read_query
 from ._readers import checked_path, read_columns
 from ._splits import first_of, n_of_train, share_of_each, shuffled
+from ._stored import as_folder, held, open_table, store
 from ._table import OWN_SCALE, Table
 
 
@@ -170,11 +172,54 @@ class Ratings(Table):
         table = without_duplicates(table, duplicates)
         return table if like is None else table.mapped(like)
 
+    # -- in folders --------------------------------------------------------------------------------------------------
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Ratings:
+        """The table of a folder that `store` or `convert` wrote, its columns mapped: for tables larger than the memory.
+
+        The columns are looked through once, block after block, so that no index or rating is unchecked; a file that changes
+        while it is mapped is not seen. What trains on such a table, and splits it, holds blocks of it alone in memory;
+        `take` reads the rows asked for.
+
+        Parameters
+        ----------
+        folder : path
+
+        Raises
+        ------
+        DataError
+            No such folder, one that holds no table, a file that is missing, cut or damaged, an index that is none of the
+            id maps', a rating that is no finite number.
+        """
+        return open_table(cls, as_folder(folder))
+
+    def store(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the table to a folder, whole or not at all: 12 bytes a rating, 20 with timestamps, and the ids. `open` maps it.
+
+        Parameters
+        ----------
+        folder : path
+            A new or empty folder.
+        overwrite : bool, default=False
+            Replace the table that the folder holds; it stays until the new one is on the disk.
+
+        Raises
+        ------
+        ConfigError
+            A folder that is not to be replaced.
+        DataError
+            It cannot be written, or the table holds no ratings, or such of unknown users or items. Features are not stored.
+        """
+        place = as_folder(folder)
+        with held(place, overwrite):
+            store(self, place)
+
     # -- splitting ---------------------------------------------------------------------------------------------------
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
         """(train, test): a global random sample of ``fraction`` of the ratings, and the rest.
 
-        The train table's id maps hold just its own users and items; the test table is mapped through them.
+        The train table's id maps hold just its own users and items; the test table is mapped through them. Of a table that
+        `open` mapped, both lie in files without a name beside it, and another sample is drawn by the same seed.
 
         Raises
         ------
@@ -184,17 +229,23 @@ class Ratings(Table):
             Ratings of unknown users or items (so do the other ways to split).
         """
         n_train = self._n_train(fraction)
+        if self.home is not None:
+            return parted(self, drawn(self, n_train, seed))
         return self._parted(first_of(shuffled(len(self), seed), n_train))
 
     def split_by_user(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:
         """(train, test): of each user's n ratings a random ``ceil(fraction * n)`` train, so that every user is known."""
         self._n_train(fraction)
+        if self.home is not None:
+            train, test = parted(self, drawn_of_each(self, fraction, seed))
+            return (train, test) if len(test) else self._nothing_left(fraction)
         in_train = share_of_each(self.user, self.n_users, fraction, shuffled(len(self), seed))
-        if in_train.all():
-            raise ConfigError(
-                f"fraction: {fraction} leaves no rating to test on; no user of {self.name} has enough of them."
-            )
-        return self._parted(in_train)
+        return self._nothing_left(fraction) if in_train.all() else self._parted(in_train)
+
+    def _nothing_left(self, fraction: float) -> NoReturn:
+        raise ConfigError(
+            f"fraction: {fraction} leaves no rating to test on; no user of {self.name} has enough of them."
+        )
 
     def split_by_time(self, fraction: float = 0.8) -> tuple[Ratings, Ratings]:
         """(train, test): the oldest ``fraction`` of the ratings, and the rest; ties by the table's order.
@@ -206,13 +257,18 @@ class Ratings(Table):
         """
         if self.timestamp is None:
             raise DataError(f"{self.name}: has no timestamps to split by; use split or split_by_user.")
-        return self._parted(first_of(np.argsort(self.timestamp, kind="stable"), self._n_train(fraction)))
+        n_train = self._n_train(fraction)
+        if self.home is not None:
+            return parted(self, oldest(self.timestamp, n_train))
+        return self._parted(first_of(np.argsort(self.timestamp, kind="stable"), n_train))
 
     def folds(self, n_folds: int = 5, seed: int = 0) -> Iterator[tuple[Ratings, Ratings]]:
         """``n_folds`` pairs (train, test) whose test tables part the ratings at random: each is tested on once."""
         if not 2 <= n_folds <= len(self):
             raise ConfigError(f"n_folds: got {n_folds}; give a number from 2 to the table's {len(self)} ratings.")
         self.require_known(self.user, self.item)
+        if self.home is not None:
+            raise ConfigError(f"{self.name}: a mapped table has no folds; take split, split_by_user or split_by_time.")
         order = shuffled(len(self), seed)
         for rows in np.array_split(order, n_folds):
             in_train = np.ones(len(self), bool)
