@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -135,4 +136,7 @@ def sweep(folder: Path) -> None:
     """Remove what processes that were killed left half-written."""
     for path in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

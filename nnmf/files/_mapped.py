@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import tempfile
 from collections.abc import Iterator
@@ -92,7 +93,26 @@ def scratch(home: Path) -> IO[bytes]:
         raise cannot_write(cache_dir(), error) from None
 
 
-class Spill:
+class _Scratch:
+    """What is written to a `scratch` file of its own.
+
+    Parameters
+    ----------
+    home : Path
+        Folder for the file.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home, self._file = home, scratch(home)
+
+    def __del__(self) -> None:
+        file = getattr(self, "_file", None)  # none where there was no room for it
+        if file is not None:
+            with contextlib.suppress(OSError):  # what is still buffered nobody will read
+                file.close()
+
+
+class Spill(_Scratch):
     """A column that grows in a `scratch` file, to be mapped in the end.
 
     Parameters
@@ -103,7 +123,8 @@ class Spill:
     """
 
     def __init__(self, home: Path, dtype: Any) -> None:
-        self._home, self._file, self._dtype, self._n = home, scratch(home), np.dtype(dtype), 0
+        super().__init__(home)
+        self._dtype, self._n = np.dtype(dtype), 0
 
     def append(self, part: np.ndarray) -> None:
         """Write entries behind those that are there; a DataError where the disk is full."""
@@ -121,7 +142,7 @@ class Spill:
         return found
 
 
-class Parts:
+class Parts(_Scratch):
     """Rows of some columns, in a `scratch` file, by the part that each belongs to, in their own order within a part.
 
     So is sorted what memory does not hold: rows are put into parts that it holds, which then are sorted one by one.
@@ -136,7 +157,7 @@ class Parts:
     """
 
     def __init__(self, home: Path, sizes: np.ndarray, *dtypes: Any) -> None:
-        self._home, self._file = home, scratch(home)
+        super().__init__(home)
         self._sizes, self._dtypes = np.asarray(sizes, np.int64), [np.dtype(dtype) for dtype in dtypes]
         self.row_bytes = sum(dtype.itemsize for dtype in self._dtypes)
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])

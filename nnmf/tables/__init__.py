@@ -12,6 +12,7 @@ from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
+from ._stored import is_stored
 from ._vocabulary import check_vocabulary, n_columns_of
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "codes_of",
     "encode",
     "gini_index",
+    "is_stored",
     "is_whole",
     "n_columns_of",
     "read_columns",

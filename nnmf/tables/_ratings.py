@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -14,19 +15,20 @@ from nnmf.errors import ConfigError, DataError
 from ._building import arrays_of_frame, columns_of_arrays, found_columns
 from ._cache import Columns
 from ._checks import check_within
+from ._duckdb import Room, checked_memory
 from ._duplicates import check_way, without_duplicates
 from ._mapped_splits import drawn, drawn_of_each, oldest, parted
 from ._query import read_query
 from ._readers import checked_path, read_columns
 from ._splits import first_of, n_of_train, share_of_each, shuffled
-from ._stored import as_folder, held, open_table, store
-from ._table import OWN_SCALE, Table
+from ._stored import StoredTable, as_folder, held, store
+from ._table import OWN_SCALE
 
 
-class Ratings(Table):
+class Ratings(StoredTable):
     """Immutable table of ratings, addressed by index; its columns are described at `Table`.
 
-    Build one with `from_file`, `from_sql`, `from_frame` or `from_arrays`.
+    Build one with `from_file`, `from_sql`, `from_frame` or `from_arrays`; larger ones than memory with `convert` and `open`.
     """
 
     # -- building ----------------------------------------------------------------------------------------------------
@@ -157,6 +159,62 @@ class Ratings(Table):
         return cls.from_arrays(*arrays_of_frame(frame, wanted), **options)
 
     @classmethod
+    def convert(
+        cls,
+        source: str | os.PathLike[str],
+        folder: str | os.PathLike[str],
+        *,
+        sql: bool = False,
+        memory_limit: str = "1GB",
+        delimiter: str | None = None,
+        header: bool | None = None,
+        columns: Sequence[int] | Mapping[str, str] | None = None,
+        on_error: str = "raise",
+        duplicates: str = "error",
+        name: str | None = None,
+        scale: tuple[float, float] | None = None,
+        overwrite: bool = False,
+    ) -> Ratings:
+        """Write the table of a file, or of a query, of any size to a folder, and map it: what `from_file` and `store` do, in little memory.
+
+        Parameters
+        ----------
+        source : path or str
+            The file, or with ``sql`` a query as `from_sql` takes it, which may name files and databases.
+        folder, overwrite
+            See `store`. What memory does not hold meanwhile lies there too: some four times the table.
+        memory_limit : str, default="1GB"
+            What DuckDB may use, such as 500MB; this process needs some 300 MB and the ids besides.
+        delimiter, header, columns, on_error
+            See `read_columns`; a query has none of them.
+        duplicates, name, scale
+            See `from_arrays`.
+
+        Raises
+        ------
+        DataError, ConfigError
+            What `from_file`, `from_sql` and `store` raise; a limit that is none, or too low. Then the folder is as it was.
+        """
+        check_way(duplicates)
+        memory = checked_memory(memory_limit)
+        place = as_folder(folder)
+        with held(place, overwrite):
+            room = Room(place, memory)
+            if sql:
+                found, known = read_query(str(source), None, name or "query", room), name or "query"
+            else:
+                path = checked_path(source)
+                options: dict[str, Any] = {
+                    "delimiter": delimiter,
+                    "header": header,
+                    "columns": columns,
+                    "on_error": on_error,
+                }
+                found, known = read_columns(path, **options, room=room), name or path.name
+            store(cls._of_columns(found, duplicates, None, known, scale, place.resolve()), place)
+        return cls.open(place)
+
+    @classmethod
     def _of_columns(
         cls,
         found: Columns,
@@ -164,55 +222,15 @@ class Ratings(Table):
         like: Ratings | None,
         name: str,
         scale: tuple[float, float] | None,
+        home: Path | None = None,
     ) -> Ratings:
         bounds = OWN_SCALE if scale is None else scale
-        table = cls(found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, bounds)
+        columns = found.user, found.item, found.rating, found.users, found.items, found.timestamp
+        table = cls(*columns, name, bounds, home=home)
         if scale is not None:
             check_within(table.rating, table.scale, name)
         table = without_duplicates(table, duplicates)
         return table if like is None else table.mapped(like)
-
-    # -- in folders --------------------------------------------------------------------------------------------------
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> Ratings:
-        """The table of a folder that `store` or `convert` wrote, its columns mapped: for tables larger than the memory.
-
-        The columns are looked through once, block after block, so that no index or rating is unchecked; a file that changes
-        while it is mapped is not seen. What trains on such a table, and splits it, holds blocks of it alone in memory;
-        `take` reads the rows asked for.
-
-        Parameters
-        ----------
-        folder : path
-
-        Raises
-        ------
-        DataError
-            No such folder, one that holds no table, a file that is missing, cut or damaged, an index that is none of the
-            id maps', a rating that is no finite number.
-        """
-        return open_table(cls, as_folder(folder))
-
-    def store(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the table to a folder, whole or not at all: 12 bytes a rating, 20 with timestamps, and the ids. `open` maps it.
-
-        Parameters
-        ----------
-        folder : path
-            A new or empty folder.
-        overwrite : bool, default=False
-            Replace the table that the folder holds; it stays until the new one is on the disk.
-
-        Raises
-        ------
-        ConfigError
-            A folder that is not to be replaced.
-        DataError
-            It cannot be written, or the table holds no ratings, or such of unknown users or items. Features are not stored.
-        """
-        place = as_folder(folder)
-        with held(place, overwrite):
-            store(self, place)
 
     # -- splitting ---------------------------------------------------------------------------------------------------
     def split(self, fraction: float = 0.8, seed: int = 0) -> tuple[Ratings, Ratings]:

@@ -12,7 +12,20 @@ import numpy as np
 
 from nnmf._version import __version__
 from nnmf.errors import ConfigError, DataError
-from nnmf.files import OWN, Claim, Writer, cannot_write, commit, map_npy, peek, read_manifest, stored, strangers, walk
+from nnmf.files import (
+    OWN,
+    Claim,
+    Writer,
+    cannot_write,
+    commit,
+    map_npy,
+    peek,
+    read_manifest,
+    stored,
+    strangers,
+    sweep,
+    walk,
+)
 
 from ._ids import IdMap
 from ._table import Table
@@ -25,13 +38,58 @@ _LOCK = f"{OWN}lock"
 _Table = TypeVar("_Table", bound=Table)
 
 
+class StoredTable(Table):
+    """A table that a folder can hold."""
+
+    @classmethod
+    def open(cls: type[_Table], folder: str | os.PathLike[str]) -> _Table:
+        """The table of a folder that `store` or `convert` wrote, its columns mapped: for tables larger than the memory.
+
+        The columns are looked through once, block after block, so that no index or rating is unchecked; a file that changes
+        while it is mapped is not seen. What trains on such a table, and splits it, holds blocks of it alone in memory;
+        `take` reads the rows asked for.
+
+        Parameters
+        ----------
+        folder : path
+
+        Raises
+        ------
+        DataError
+            No such folder, one that holds no table, a file that is missing, cut or damaged, an index that is none of the
+            id maps', a rating that is no finite number.
+        """
+        return open_table(cls, as_folder(folder))
+
+    def store(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the table to a folder, whole or not at all: 12 bytes a rating, 20 with timestamps, and the ids. `open` maps it.
+
+        Parameters
+        ----------
+        folder : path
+            A new or empty folder.
+        overwrite : bool, default=False
+            Replace the table that the folder holds; it stays until the new one is on the disk.
+
+        Raises
+        ------
+        ConfigError
+            A folder that is not to be replaced.
+        DataError
+            It cannot be written, or the table holds no ratings, or such of unknown users or items. Features are not stored.
+        """
+        place = as_folder(folder)
+        with held(place, overwrite):
+            store(self, place)
+
+
 def is_stored(path: Path) -> bool:
     """Whether a path is a folder that holds a table."""
     return isinstance((peek(path) or {}).get("table"), dict)
 
 
 def open_table(kind: type[_Table], folder: Path) -> _Table:
-    """The table of a folder, its columns mapped and looked through; see `nnmf.tables.Ratings.open`."""
+    """The table of a folder, its columns mapped and looked through; see `StoredTable.open`."""
     manifest = read_manifest(folder, _WHAT, [f"{name}.npy" for name in COLUMNS])
     content = manifest.get("table")
     if not isinstance(content, dict):
@@ -73,7 +131,7 @@ def _ids(folder: Path, manifest: dict[str, Any], side: str) -> IdMap:
 
 
 def store(table: Table, folder: Path) -> None:
-    """Write a table to a folder that is `held`, whole or not at all; see `nnmf.tables.Ratings.store`."""
+    """Write a table to a folder that is `held`, whole or not at all; see `StoredTable.store`."""
     if not len(table):
         raise DataError(f"{table.name}: holds no ratings to store.")
     table.require_known(table.user, table.item)
@@ -120,8 +178,10 @@ def held(folder: Path, overwrite: bool) -> Iterator[None]:
             raise ConfigError(
                 f"{folder}: holds a table; give another folder, or replace it with overwrite=True (--overwrite)."
             )
+        sweep(folder)
         yield
     finally:
+        sweep(folder)  # what an interrupt left at an awkward moment
         claim.release()
         if made and peek(folder) is None:
             with contextlib.suppress(OSError):
