@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from nnmf import Ratings
+from nnmf import Ratings, fit
 from nnmf.errors import ConfigError, DataError
 from nnmf.files import _mapped
 from nnmf.tables import _duplicates, _streamed, _sums
@@ -68,12 +68,15 @@ def test_texts_and_a_scale_are_stored(tmp_path):
     assert found.users.ids.tolist() == ["b", "ä"]
 
 
-def test_what_is_made_of_a_mapped_table_is_in_memory(mapped, small):
+def test_what_is_made_of_a_mapped_table(mapped, small):
+    """Rows that are asked for are in memory; the same ratings under other ids are mapped as they were."""
     rows = np.arange(0, len(small), 7)
     assert mapped.take(rows).home is None and same(mapped.take(rows), small.take(rows))
-    assert mapped.under(small.users, small.items, small.scale).home == mapped.home
-    other = small.take(small.user > 3).compact()
-    assert mapped.mapped(other).home is None and same(mapped.mapped(other), small.mapped(other))
+    other = small.take((small.user > 3) & (small.item != 5)).compact()
+    third = small.take((small.user > 9) & (small.user < 30)).compact()
+    for table in (small, other, third):
+        found, wanted = mapped.mapped(table).mapped(third), small.mapped(table).mapped(third)
+        assert found.home == mapped.home and same(found, wanted) and found.n_unknown == wanted.n_unknown
 
 
 def test_a_folder_is_replaced_when_that_is_asked_for(mapped, small, tmp_path):
@@ -109,7 +112,7 @@ def test_what_is_no_stored_table(small, tmp_path, mapped):
         Ratings.open(tmp_path / "gone")
     with pytest.raises(DataError, match=r"no stored table: it has no manifest.json"):
         Ratings.open(tmp_path)
-    from nnmf import fit, load
+    from nnmf import load
 
     fit("svd", small, n_epochs=1, n_factors=2).save(tmp_path / "model")
     with pytest.raises(DataError, match="holds a saved model, no stored table"):
@@ -448,3 +451,21 @@ def test_splits_that_cannot_be(mapped, tmp_path, small):
     Ratings.from_arrays([1, 2], [1, 2], [1, 2]).store(tmp_path / "t")
     with pytest.raises(DataError, match="has no timestamps to split by"):
         Ratings.open(tmp_path / "t").split_by_time()
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("kind", ["svd", "funk_svd", "svdpp", "bayes"])
+def test_factors_are_those_of_the_table_in_memory(mapped, small, kind, caplog):
+    settings = {"n_epochs": 3, "n_factors": 5, "n_threads": 2, "seed": 3}
+    found, wanted = (fit(kind, table, small.take(np.arange(99)), test=table, **settings) for table in (mapped, small))
+    arrays = found.scorer.arrays() if kind != "bayes" else found.to_state().kept.arrays
+    for name, array in (wanted.scorer.arrays() if kind != "bayes" else wanted.to_state().kept.arrays).items():
+        assert np.array_equal(arrays[name], array), name
+    # Sums in blocks differ in their last digits.
+    for result, other in zip(found.history, wanted.history, strict=True):
+        assert result.train_rmse == pytest.approx(other.train_rmse, rel=1e-6)
+        assert result.test_rmse == pytest.approx(other.test_rmse, rel=1e-6)
+    assert found.train_digest == wanted.train_digest
+    assert np.array_equal(found.seen.indptr, wanted.seen.indptr) and np.array_equal(found.seen.item, wanted.seen.item)
+    in_memory = [record.message for record in caplog.records if "in memory" in record.message]
+    assert len(in_memory) == (kind in ("svdpp", "bayes")), in_memory

@@ -8,12 +8,9 @@ import io
 import os
 import secrets
 import shutil
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-
-import numpy as np
 
 from nnmf.errors import DataError
 
@@ -115,14 +112,6 @@ def content(data: bytes) -> Writer:
         file.write(data)
 
     return write
-
-
-def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as ``np.savez`` does, into a file that cannot be wound back and may fail at any moment."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
 def cannot_write(path: Path, error: OSError) -> DataError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import mmap
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +19,8 @@ from ._places import cache_dir
 
 #: entries of a block
 BLOCK = 1 << 20
+# Entries far apart that are looked at before what came with them is let go: the system reads dozens of kilobytes for each.
+_GATHERED = 256
 
 
 class _Mapping(mmap.mmap):
@@ -39,6 +42,34 @@ def release(*columns: np.ndarray) -> None:
             base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
         if isinstance(base, _Mapping) and hasattr(base, "madvise"):  # not on Windows
             base.madvise(mmap.MADV_DONTNEED)
+
+
+def gather(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The entries of a column at ascending places, of whose surroundings little is in memory at a time."""
+    found = np.empty(len(rows), column.dtype)
+    for low in range(0, len(rows), _GATHERED):
+        found[low : low + _GATHERED] = column[rows[low : low + _GATHERED]]
+        release(column)
+    return found
+
+
+def write_npy(file: IO[bytes], column: np.ndarray) -> None:
+    """Write a column as a ``.npy`` file, block after block."""
+    header = {"descr": np.lib.format.dtype_to_descr(column.dtype), "fortran_order": False, "shape": column.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for (part,) in walk(column):
+        file.write(np.ascontiguousarray(part).data.cast("B"))
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as ``np.savez`` does, into a file that cannot be wound back and may fail at any moment."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                if np.ndim(array) == 1:
+                    write_npy(entry, np.asarray(array))
+                else:
+                    np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
 
 
 def map_file(file: IO[bytes], dtype: Any, n: int, offset: int = 0) -> np.ndarray:

@@ -72,7 +72,7 @@ def connection(path: Path | None = None, room: Room | None = None) -> Iterator[t
                 con.execute("SET enable_external_access = false")
             con.execute("SET lock_configuration = true")
             yield con, literal(name)
-        except RuntimeError as error:
+        except (RuntimeError, duckdb.InterruptException) as error:
             if "interrupted" in str(error).lower():  # how DuckDB tells of Ctrl-C
                 raise KeyboardInterrupt from None
             raise

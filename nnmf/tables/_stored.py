@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from nnmf.errors import ConfigError, DataError
 from nnmf.files import (
     OWN,
     Claim,
-    Writer,
     cannot_write,
     commit,
     map_npy,
@@ -24,7 +24,7 @@ from nnmf.files import (
     stored,
     strangers,
     sweep,
-    walk,
+    write_npy,
 )
 
 from ._ids import IdMap
@@ -149,7 +149,7 @@ def store(table: Table, folder: Path) -> None:
             "digest": table.digest,
         },
     }
-    commit(folder, {f"{name}.npy": _writer(column) for name, column in columns.items()}, (), content)
+    commit(folder, {f"{name}.npy": partial(write_npy, column=column) for name, column in columns.items()}, (), content)
 
 
 @contextlib.contextmanager
@@ -186,18 +186,6 @@ def held(folder: Path, overwrite: bool) -> Iterator[None]:
         if made and peek(folder) is None:
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _writer(column: np.ndarray) -> Writer:
-    """What writes a column as a ``.npy`` file, block after block."""
-
-    def write(file: IO[bytes]) -> None:
-        header = {"descr": np.lib.format.dtype_to_descr(column.dtype), "fortran_order": False, "shape": column.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for (part,) in walk(column):
-            file.write(np.ascontiguousarray(part).data.cast("B"))
-
-    return write
 
 
 def as_folder(folder: Any) -> Path:

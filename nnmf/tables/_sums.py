@@ -44,7 +44,8 @@ def deviation_of(column: np.ndarray) -> float:
     for (part,) in walk(column):
         rest = part.astype(np.float64)
         rest -= mean
-        total += float(np.dot(rest, rest))
+        rest *= rest
+        total += float(rest.sum())
     return math.sqrt(total / len(column))
 
 

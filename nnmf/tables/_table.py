@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.files import walk
+from nnmf.files import Spill, walk
 
 from ._checks import checked_columns, checked_scale
 from ._features import Features
@@ -181,6 +181,11 @@ class Table:
                 logger.info(text, features.name, n_other, len(features), n_missing, len(ids), side, self.name)
         return replace(self, **changes) if changes else self
 
+    def say_in_memory(self, what: str) -> None:
+        """Log that something holds all ratings of a mapped table in memory, which then is to be large enough for them."""
+        if self.home is not None:
+            logger.warning("%s holds the table in memory: %s ratings of %s.", what, f"{len(self):,}", self.name)
+
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self: _Self, rows: np.ndarray) -> _Self:
         """The rows at the given positions (or of the given mask), with the same id maps."""
@@ -196,22 +201,34 @@ class Table:
         """This table under other id maps and another scale; ids the maps lack are marked -1."""
         if self.users == users and self.items == items:
             return replace(self, users=users, items=items, scale=scale)
-        columns = {}
-        for side, ids, known in (("user", self.users, users), ("item", self.items, items)):
-            # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
-            table = np.append(known.index_of(ids), np.int32(UNKNOWN))
-            columns[side] = table[getattr(self, side)]
-        strangers = self._strangers(columns["user"])
-        return replace(self, **columns, users=users, items=items, scale=scale, strangers=strangers, home=None)
+        # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
+        of_user, of_item = (
+            np.append(known.index_of(ids), np.int32(UNKNOWN))
+            for ids, known in ((self.users, users), (self.items, items))
+        )
+        if self.home is None:
+            user, item = of_user[self.user], of_item[self.item]
+            strangers = self._strangers(self.user, self.strangers, user)
+        else:
+            spills = [Spill(self.home, np.int32) for _ in range(3)]
+            before = self.user if self.strangers is None else self.strangers
+            for old, of_old, numbers in walk(self.user, self.item, before):
+                part = of_user[old]
+                found = self._strangers(old, None if self.strangers is None else numbers, part)
+                found = np.full(len(part), UNKNOWN, np.int32) if found is None else found
+                for spill, column in zip(spills, (part, of_item[of_old], found), strict=True):
+                    spill.append(column)
+            user, item, strangers = (spill.column() for spill in spills)
+            strangers = None if len(user) == 0 or extent(user)[0] != UNKNOWN else strangers
+        return replace(self, user=user, item=item, users=users, items=items, scale=scale, strangers=strangers)
 
-    def _strangers(self, user: np.ndarray) -> np.ndarray | None:
-        """What tells those apart whom other id maps, by which they are ``user``, do not know."""
+    def _strangers(self, old: np.ndarray, before: np.ndarray | None, user: np.ndarray) -> np.ndarray | None:
+        """What tells those of this table's users apart whom other id maps, by which they are ``user``, do not know."""
         unknown = user == UNKNOWN
         if not unknown.any():
             return None
         # Those who are known here by their index, those who were unknown before by their number behind all indices.
-        before = np.zeros(len(user), np.int32) if self.strangers is None else self.strangers
-        numbers = np.where(self.user == UNKNOWN, np.int32(self.n_users) + before, self.user)
+        numbers = np.where(old == UNKNOWN, np.int32(self.n_users) + (0 if before is None else before), old)
         return np.where(unknown, numbers, np.int32(UNKNOWN))
 
     def compact(self: _Self) -> _Self:
