@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 import signal
@@ -13,10 +14,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from nnmf import Ratings, fit
+from nnmf import DataIter, Ratings, fit, load
 from nnmf.errors import ConfigError, DataError
 from nnmf.files import _mapped
-from nnmf.tables import _duplicates, _streamed, _sums
+from nnmf.neural import _windows
+from nnmf.tables import _duplicates, _streamed, _sums, statistics
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +114,6 @@ def test_what_is_no_stored_table(small, tmp_path, mapped):
         Ratings.open(tmp_path / "gone")
     with pytest.raises(DataError, match=r"no stored table: it has no manifest.json"):
         Ratings.open(tmp_path)
-    from nnmf import load
-
     fit("svd", small, n_epochs=1, n_factors=2).save(tmp_path / "model")
     with pytest.raises(DataError, match="holds a saved model, no stored table"):
         Ratings.open(tmp_path / "model")
@@ -469,3 +469,158 @@ def test_factors_are_those_of_the_table_in_memory(mapped, small, kind, caplog):
     assert np.array_equal(found.seen.indptr, wanted.seen.indptr) and np.array_equal(found.seen.item, wanted.seen.item)
     in_memory = [record.message for record in caplog.records if "in memory" in record.message]
     assert len(in_memory) == (kind in ("svdpp", "bayes")), in_memory
+
+
+def test_training_goes_on_with_a_mapped_table(mapped, small, tmp_path):
+    """`fit_more` on it, a saved model and a copy are those of the table in memory."""
+    models = [fit("svd", table.take(small.user < 40).compact(), n_epochs=2, n_factors=3) for table in (small, small)]
+    for model, table in zip(models, (mapped, small), strict=True):
+        model.fit_more(table, n_epochs=2)
+    trained = fit("svd", mapped, n_epochs=2, n_factors=3)
+    trained.save(tmp_path / "model")
+    for found, wanted in (
+        (models[0], models[1]),
+        (load(tmp_path / "model"), trained),
+        (copy.deepcopy(trained), trained),
+    ):
+        for name, array in wanted.scorer.arrays().items():
+            assert np.array_equal(found.scorer.arrays()[name], array), name
+        assert np.array_equal(found.seen.item, wanted.seen.item)
+        items, scores = found.recommend(small.users.ids[:9], 5)
+        assert np.array_equal(items, wanted.recommend(small.users.ids[:9], 5)[0]) and np.isfinite(scores).all()
+
+
+def test_statistics_of_a_mapped_table(mapped, small):
+    assert statistics(mapped) == statistics(small)
+
+
+def test_a_table_of_one_user_and_one_of_few_ratings(tmp_path):
+    for n_users, n_items in ((1, 700), (700, 1), (3, 1)):
+        user, item = np.divmod(np.arange(n_users * n_items), n_items)
+        table = Ratings.from_arrays(user, item, 1.0 + (user + item) % 5)
+        table.store(tmp_path / f"{n_users}")
+        mapped = Ratings.open(tmp_path / f"{n_users}")
+        found, wanted = (fit("svd", given, n_epochs=2, n_factors=2) for given in (mapped, table))
+        assert np.array_equal(found.user_factors, wanted.user_factors)
+        assert np.array_equal(found.item_factors, wanted.item_factors)
+
+
+# -- streaming to networks -------------------------------------------------------------------------------------------
+@pytest.fixture
+def small_windows(monkeypatch):
+    monkeypatch.setattr(_windows, "WINDOW", 400)
+    monkeypatch.setattr(_windows, "CHUNK", 16)
+
+
+def epoch(iterator) -> list[tuple[np.ndarray, int]]:
+    """The batches, as arrays of users, items and ratings, with their pads."""
+    return [(np.stack([x.asnumpy() for x in (*batch.data, *batch.label)], 1), batch.pad) for batch in iterator]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 399, 400, 401, 500])
+@pytest.mark.parametrize(("n_workers", "last_batch"), [(1, "pad"), (1, "discard"), (3, "pad"), (3, "discard")])
+def test_windows_stream_each_rating_once(mapped, small_windows, batch_size, n_workers, last_batch):
+    whole, rows, seen = np.stack([mapped.user, mapped.item, mapped.rating], 1), [], []
+    for rank in range(n_workers):
+        iterator = DataIter(mapped, batch_size, seed=5, last_batch=last_batch, rank=rank, n_workers=n_workers)
+        order, batches = iterator.order(), epoch(iterator)
+        assert len(batches) == iterator.n_batches and all(len(part) == batch_size for part, _ in batches)
+        assert np.array_equal(np.concatenate([part for part, _ in batches]), whole[order])
+        pad = sum(pad for _, pad in batches)
+        assert pad == iterator.n_batches * batch_size - iterator.n_streamed
+        rows.append(order[: iterator.n_streamed])
+        assert np.isin(order[iterator.n_streamed :], rows[-1]).all()  # padding repeats this worker's own
+        seen.append(iterator.n_streamed)
+    every = np.concatenate(rows)
+    assert len(np.unique(every)) == len(every) == sum(seen)
+    if last_batch == "pad":
+        assert len(every) == len(mapped)
+
+
+def test_windows_follow_from_seed_and_epoch(mapped, small, small_windows):
+    first, again, other = (DataIter(mapped, 64, seed=seed) for seed in (1, 1, 2))
+    orders = []
+    for number in range(3):
+        epoch(first)
+        orders.append(first.order())
+        again.epoch = number
+        assert np.array_equal(again.order(), orders[-1]) and not np.array_equal(other.order(), orders[-1])
+        first.reset()
+    assert not np.array_equal(orders[0], orders[1])
+    assert np.array_equal(DataIter(mapped, 64, shuffle=False).order()[:1500], np.arange(1500))
+    # Consecutive ratings of a window are far apart, and so are windows.
+    steps = np.abs(np.diff(orders[0][:400]))
+    assert np.median(steps) > 100 and 25 <= len(np.unique(orders[0][:400] // 16)) < 32
+
+
+def test_a_table_within_a_window_is_shuffled_as_a_whole(mapped):
+    assert np.median(np.abs(np.diff(DataIter(mapped, 50, seed=1).order()))) > 300
+    assert len(np.unique(DataIter(mapped, 50, seed=1).order())) == 1500
+
+
+def test_negatives_hold_a_mapped_table_in_memory(mapped, small, caplog):
+    found, wanted = (epoch(DataIter(table, 100, seed=3, negatives=2)) for table in (mapped, small))
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(found, wanted, strict=True))
+    assert "Training with negatives holds the table in memory: 1,500 ratings" in caplog.text
+
+
+def test_windows_train_as_well_as_a_full_shuffle(tmp_path, u1, monkeypatch):
+    """On a table that is sorted by user, of which a window holds a 32nd; chunks as long as a window are no such thing."""
+    train, test = u1
+    train = train.take(np.argsort(train.user, kind="stable"))
+    train.store(tmp_path / "t")
+    settings = {"test": test, "n_epochs": 3, "ctx": "cpu"}
+    full = fit("biased_mlp", train, **settings).history[-1].test_rmse
+    window = len(train) // 32
+    monkeypatch.setattr(_windows, "WINDOW", window)
+    found = {}
+    for n_chunks in (512, 10):
+        monkeypatch.setattr(_windows, "CHUNK", window // n_chunks)
+        found[n_chunks] = fit("biased_mlp", Ratings.open(tmp_path / "t"), **settings).history[-1].test_rmse
+    assert found[512] == pytest.approx(full, rel=0.005)
+    assert found[10] > 1.02 * full
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+_PEAK = """
+import sys
+import numpy as np
+from nnmf import DataIter, Ratings, fit
+from nnmf.neural import _windows
+_windows.WINDOW = 1 << 18
+kind, where, path = sys.argv[1:]
+table = Ratings.open(path)
+if where == "memory":
+    table = table.take(np.arange(len(table)))
+if kind == "svd":
+    fit("svd", table, n_epochs=1, n_factors=4, n_threads=2)
+else:
+    for batch in DataIter(table, 1 << 15):
+        batch.data[0].wait_to_read()
+# What getrusage tells counts the process that this one was started by.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to tell the peak memory")
+@pytest.mark.parametrize("kind", ["svd", "stream"])
+def test_memory_does_not_grow_with_the_ratings(tmp_path, kind, monkeypatch):
+    monkeypatch.undo()  # blocks as large as they are
+    peaks = {}
+    for millions in (4, 8):
+        n = millions * 10**6
+        query = f"SELECT i * 2654435761 % 40000000 // 2000 AS user, i * 2654435761 % 2000 AS item, i % 5 AS rating FROM range({n}) t(i)"
+        Ratings.convert(query, tmp_path / str(n), sql=True)
+        for where in ("files", "memory"):
+            done = run_code(_PEAK, kind, where, str(tmp_path / str(n)))
+            peaks[where, millions] = int(done) >> 10
+    # 4 million ratings more are 48 MB of columns, of which training makes copies.
+    assert abs(peaks["files", 8] - peaks["files", 4]) < 40, peaks
+    assert peaks["memory", 8] - peaks["memory", 4] > 80, peaks
+
+
+def run_code(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
