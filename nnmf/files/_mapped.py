@@ -215,19 +215,29 @@ class Parts(_Scratch):
 
     def read(self, number: int) -> list[np.ndarray]:
         """The columns of what a part was given, each in memory."""
-        columns = self.read_rows(int(self._starts[number]), int(self._sizes[number]))
-        return [column[: self._filled[number]] for column in columns]
+        columns, at = [], int(self._starts[number]) * self.row_bytes
+        for dtype in self._dtypes:
+            columns.append(self._get(at, int(self._filled[number]), dtype))
+            at += int(self._sizes[number]) * dtype.itemsize
+        return columns
 
     def read_rows(self, first: int, n: int) -> list[np.ndarray]:
         """The columns of n rows that begin a part, or that `write_rows` wrote."""
-        data = np.empty(n * self.row_bytes, np.uint8)
-        self._file.seek(first * self.row_bytes)
-        self._file.readinto(data.data)  # type: ignore[attr-defined] # TemporaryFile is a BufferedRandom
+        data = self._get(first * self.row_bytes, n * self.row_bytes, np.dtype(np.uint8))
         columns, at = [], 0
         for dtype in self._dtypes:
             columns.append(data[at : at + n * dtype.itemsize].view(dtype))
             at += n * dtype.itemsize
         return columns
+
+    def _get(self, at: int, n: int, dtype: np.dtype[Any]) -> np.ndarray:
+        """The n entries that were written from a place on."""
+        column = np.empty(n, dtype)
+        self._file.seek(at)
+        found = self._file.readinto(column.data.cast("B") if n else bytearray())  # type: ignore[attr-defined]
+        if found != column.nbytes:  # what is not there may be no index
+            raise DataError(f"{self._home}: a file that was written there cannot be read again; check the disk.")
+        return column
 
     def write_rows(self, first: int, *columns: np.ndarray) -> None:
         """Put the columns of some rows in the place of those that are there, for `read_rows`."""

@@ -86,6 +86,7 @@ class Catalogue:
 
         Ratings of pairs that are known already are in the totals, and do not count again.
         """
+        ratings.say_in_memory("Training further")
         users, items = self.users.extend(ratings.users), self.items.extend(ratings.items)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
         table = ratings.under(users, items, scale)
