@@ -371,7 +371,7 @@ def test_a_command_that_cannot_be(tmp_path, arguments, message, capsys, monkeypa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_conversion_that_is_ended_leaves_nothing(tmp_path, number):
     with (tmp_path / "r.csv").open("w") as file:
         for part in range(300):
@@ -381,8 +381,9 @@ def test_a_conversion_that_is_ended_leaves_nothing(tmp_path, number):
         while not list((tmp_path / "t").glob(".nnmf-part*")):  # at work
             assert process.poll() is None
         process.send_signal(number)
-        assert process.wait(60) == (130 if number == signal.SIGINT else -number)
-    if number == signal.SIGINT:
+        code = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+        assert process.wait(60) == code
+    if number != signal.SIGKILL:
         assert not (tmp_path / "t").exists()
     else:  # what is left then goes with the next
         (tmp_path / "few.csv").write_text(TABLES["plain.csv"])

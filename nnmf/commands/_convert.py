@@ -18,9 +18,10 @@ def main(argv: list[str]) -> None:
         prog="python -m nnmf.data convert",
         description="Write a table of ratings of any size to a folder, which --dataset takes: it is read and trained on block "
         "after block, in memory that does not grow with the ratings.",
+        usage="%(prog)s SOURCE FOLDER [options]",
     )
     parser.add_argument(
-        "places", metavar="SOURCE", nargs="+", help="a file of ratings, left out with --sql, and the FOLDER to write"
+        "places", metavar=("SOURCE", "FOLDER"), nargs="+", help="a file of ratings, left out with --sql; what to write"
     )
     add_flags(parser, DataConfig, "data", only=_FLAGS)
     parser.add_argument(

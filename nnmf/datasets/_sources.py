@@ -8,7 +8,6 @@ from pathlib import Path
 
 from nnmf.config import DataConfig
 from nnmf.errors import ConfigError, one_of
-from nnmf.tables import is_stored
 
 from . import _registry as registry
 
@@ -145,7 +144,7 @@ def _named(config: DataConfig, whole: bool) -> Source:
         raise ConfigError(
             one_of(name, [*registry.DATASETS, registry.SYNTHETIC], "dataset") + ", and there is no such file."
         )
-    return Source("folder" if is_stored(Path(name)) else "file", name)
+    return Source("folder" if Path(name).is_dir() else "file", name)
 
 
 def _exists(path: str) -> bool:

@@ -12,7 +12,6 @@ from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
-from ._stored import is_stored
 from ._sums import counts_of, deviation_of, extent, mean_of, ranges_of, root_mean_square, totals_of
 from ._vocabulary import check_vocabulary, n_columns_of
 
@@ -39,7 +38,6 @@ __all__ = [
     "encode",
     "extent",
     "gini_index",
-    "is_stored",
     "is_whole",
     "mean_of",
     "n_columns_of",

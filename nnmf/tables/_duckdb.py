@@ -104,7 +104,7 @@ def check_room(error: Exception, room: Room | None) -> None:
     """
     if room is None:
         return
-    if "No space left" in str(error):
+    if any(words in str(error) for words in ("No space left", "max_temp_directory_size")):  # which is what the disk has
         raise cannot_write(room.folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from None
     if "Out of Memory" in str(error):
         raise DataError(

@@ -62,7 +62,7 @@ class StoredTable(Table):
         return open_table(cls, as_folder(folder))
 
     def store(self, folder: str | os.PathLike[str], overwrite: bool = False) -> None:
-        """Write the table to a folder, whole or not at all: 12 bytes a rating, 20 with timestamps, and the ids. `open` maps it.
+        """Write the table to a folder, whole or not at all: 12 bytes a rating, 20 with timestamps, and the ids, no features.
 
         Parameters
         ----------
@@ -76,16 +76,16 @@ class StoredTable(Table):
         ConfigError
             A folder that is not to be replaced.
         DataError
-            It cannot be written, or the table holds no ratings, or such of unknown users or items. Features are not stored.
+            It cannot be written, or the table holds no ratings, or such of unknown users or items.
         """
         place = as_folder(folder)
         with held(place, overwrite):
             store(self, place)
 
 
-def is_stored(path: Path) -> bool:
-    """Whether a path is a folder that holds a table."""
-    return isinstance((peek(path) or {}).get("table"), dict)
+def _is_stored(folder: Path) -> bool:
+    """Whether a folder holds a table."""
+    return isinstance((peek(folder) or {}).get("table"), dict)
 
 
 def open_table(kind: type[_Table], folder: Path) -> _Table:
@@ -172,16 +172,18 @@ def held(folder: Path, overwrite: bool) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(folder, error) from None
     try:
-        if strangers(folder) or (peek(folder) is not None and not is_stored(folder)):
+        if strangers(folder) or (peek(folder) is not None and not _is_stored(folder)):
             raise ConfigError(f"{folder}: holds other things than a table, so it is not replaced; give another folder.")
         if peek(folder) is not None and not overwrite:
             raise ConfigError(
                 f"{folder}: holds a table; give another folder, or replace it with overwrite=True (--overwrite)."
             )
-        sweep(folder)
-        yield
+        try:
+            sweep(folder)
+            yield
+        finally:
+            sweep(folder)  # what an interrupt left at an awkward moment
     finally:
-        sweep(folder)  # what an interrupt left at an awkward moment
         claim.release()
         if made and peek(folder) is None:
             with contextlib.suppress(OSError):
