@@ -355,6 +355,7 @@ def test_converting_and_training_from_the_command_line(tmp_path):
     ("arguments", "message"),
     [
         (["only"], "give SOURCE and FOLDER"),
+        (["a", "b", "c"], "give SOURCE and FOLDER"),
         (["a", "b", "--sql", "SELECT 1"], "give FOLDER alone with --sql"),
         (["b", "--sql", "SELECT 1", "--delimiter", ";"], "sql: a query says itself what it reads"),
         (["gone.csv", "b"], "gone.csv: cannot be read"),
@@ -369,6 +370,14 @@ def test_a_command_that_cannot_be(tmp_path, arguments, message, capsys, monkeypa
         main(["convert", *arguments])
     assert stopped.value.code in (1, 2, 3) and message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_convert(capsys):
+    from nnmf.commands._data import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main(["convert", "--help"])
+    assert stopped.value.code == 0 and "SOURCE FOLDER [options]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

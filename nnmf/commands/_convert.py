@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
         usage="%(prog)s SOURCE FOLDER [options]",
     )
     parser.add_argument(
-        "places", metavar=("SOURCE", "FOLDER"), nargs="+", help="a file of ratings, left out with --sql; what to write"
+        "places", metavar="SOURCE FOLDER", nargs="+", help="a file of ratings, left out with --sql; what to write"
     )
     add_flags(parser, DataConfig, "data", only=_FLAGS)
     parser.add_argument(
