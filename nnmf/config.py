@@ -213,7 +213,7 @@ class DataConfig(_Checked):
     """
 
     dataset: str | None = _setting(
-        None, "name of a dataset, or a file of ratings; default: ml-100k, or synthetic where it is out of reach"
+        None, "name of a dataset, file of ratings, or folder of a converted table; default: ml-100k, else synthetic"
     )
     train_file: str | None = _setting(None, "file of ratings to train on, where the test ratings are in --test-file")
     test_file: str | None = _setting(None, "file of ratings to test on, laid out as --train-file")

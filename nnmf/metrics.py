@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from nnmf.errors import DataError
 if TYPE_CHECKING:
     from nnmf._eval_metrics import MAE, RMSE
 
-__all__ = ["MAE", "RMSE", "mae", "rmse", "rmse_per_user"]
+__all__ = ["MAE", "RMSE", "mae", "rmse", "rmse_of_blocks", "rmse_per_user"]
 
 # The EvalMetrics derive from a class of MXNet, which the functions here do without.
 __getattr__, __dir__ = lazily(__name__, {"RMSE": "nnmf._eval_metrics", "MAE": "nnmf._eval_metrics"})
@@ -33,8 +34,28 @@ def rmse(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:
     DataError
         No ratings, or unequal shapes.
     """
-    error = _errors(rating, prediction)
-    return math.sqrt(float(np.dot(error, error)) / len(error))
+    return rmse_of_blocks([(rating, prediction)])
+
+
+def rmse_of_blocks(blocks: Iterable[tuple[npt.ArrayLike, npt.ArrayLike]]) -> float:
+    """`rmse` of ratings and predictions that come in blocks, one after another.
+
+    Parameters
+    ----------
+    blocks : iterable of pairs of array_like
+
+    Raises
+    ------
+    DataError
+        As `rmse`.
+    """
+    total, n_ratings = 0.0, 0
+    for rating, prediction in blocks:
+        error = _errors(rating, prediction)
+        total, n_ratings = total + float(np.dot(error, error)), n_ratings + len(error)
+    if n_ratings == 0:
+        raise DataError("there are no ratings to take the error of.")
+    return math.sqrt(total / n_ratings)
 
 
 def mae(rating: npt.ArrayLike, prediction: npt.ArrayLike) -> float:

@@ -22,7 +22,7 @@ COMMANDS = {
     "doctor": "say what is installed, what can be used, and what mends the rest",
 }
 
-__all__ = ["COMMANDS", "Terminated", "main", "raise_lost", "run"]
+__all__ = ["COMMANDS", "Terminated", "is_terminated", "main", "raise_lost", "run"]
 
 # The interrupts that were sent to this process.
 _sent: list[type[KeyboardInterrupt]] = []
@@ -73,6 +73,11 @@ def raise_lost(*_: Any) -> None:
     """
     if _sent:
         raise _interruption(_sent[0])
+
+
+def is_terminated() -> bool:
+    """Whether SIGTERM was sent, even where what it interrupted has made Ctrl-C of it, as DuckDB does."""
+    return Terminated in _sent
 
 
 def _interrupt(number: int, _: Any) -> NoReturn:

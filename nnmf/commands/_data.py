@@ -1,9 +1,10 @@
-"""``python -m nnmf.data NAME_OR_FILE``: the statistics of a table."""
+"""``python -m nnmf.data NAME_OR_FILE``: the statistics of a table; ``convert SOURCE FOLDER``: a table into a folder."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 
 from nnmf.config import DataConfig
@@ -21,13 +22,22 @@ def main(argv: list[str] | None = None) -> None:
     argv : list of str, default=None
         Its arguments; None takes the command line's.
     """
-    parser = Parser(prog="python -m nnmf.data", description="Print the statistics of a table of ratings.")
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["convert"]:
+        from ._convert import main as convert
+
+        convert(given[1:])
+    parser = Parser(
+        prog="python -m nnmf.data",
+        description="Print the statistics of a table of ratings.",
+        epilog="python -m nnmf.data convert SOURCE FOLDER writes a table of any size to a folder that it is mapped from.",
+    )
     parser.add_argument(
         "dataset",
         metavar="NAME_OR_FILE",
         nargs="?",
         default=argparse.SUPPRESS,
-        help="a dataset's name, synthetic, or a file of ratings; left out with --sql",
+        help="a dataset's name, synthetic, a file of ratings, or a folder that convert wrote; left out with --sql",
     )
     add_flags(parser, DataConfig, "data", only=_FLAGS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

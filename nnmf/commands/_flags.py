@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from nnmf.config import DataConfig, TrainConfig, from_text, kind_of
 from nnmf.errors import NnmfError
 
-from . import Terminated
+from . import Terminated, is_terminated
 
 _Config = TypeVar("_Config", DataConfig, TrainConfig)
 _INTERRUPTED, _TERMINATED = 130, 143  # what shells report of a process that Ctrl-C, or SIGTERM, ended
@@ -127,7 +127,7 @@ def run_command(prog: str, command: Callable[[], Any]) -> NoReturn:
         _drop_output()
         code, line = 1, ""
     except KeyboardInterrupt as interrupt:
-        code = _TERMINATED if isinstance(interrupt, Terminated) else _INTERRUPTED
+        code = _TERMINATED if isinstance(interrupt, Terminated) or is_terminated() else _INTERRUPTED
         line = f"{str(interrupt).rstrip('.') or 'interrupted'}."
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnmf.datasets import Tables
-from nnmf.metrics import rmse
+from nnmf.files import walk
+from nnmf.metrics import rmse_of_blocks
 from nnmf.models import Model
 from nnmf.tables import Ratings
 
@@ -24,7 +25,7 @@ _NEGATIVES_NOTE = "Trained with negatives, which are ratings of 0: the lists cou
 def describe(tables: Tables) -> str:
     """One line on the tables of a run."""
     valid = f", {len(tables.valid):,} validation" if tables.valid is not None else ""
-    unknown = int((~tables.test.known).sum())
+    unknown = tables.test.n_unknown
     cold = f" ({unknown} of users or items without training ratings)" if unknown else ""
     return (
         f"Dataset {tables.name}: {tables.train.n_users:,} users, {tables.train.n_items:,} items, {len(tables.train):,} training"
@@ -40,7 +41,7 @@ def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], e
     ``test_rmse_of_the_mean`` is what answering the mean training rating to everything would have.
     """
     last, kept = model.history[-1], model.history[model.best_epoch - 1]
-    mean = np.full(len(tables.test), model.global_mean)
+    means = ((rating, np.full(len(rating), model.global_mean)) for (rating,) in walk(tables.test.rating))
     return {
         "dataset": tables.name,
         "model": name,
@@ -58,7 +59,7 @@ def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], e
         "valid_rmse": kept.valid_rmse,
         "test_rmse": model.rmse(tables.test),
         "test_within_90": _within(model, tables.test),
-        "test_rmse_of_the_mean": rmse(tables.test.rating, mean),
+        "test_rmse_of_the_mean": rmse_of_blocks(means),
         "test_metrics": model.evaluate(tables.test, metrics) if metrics else {},
         "best_possible_rmse": tables.best_rmse,
         "samples_per_second": round(median(result.samples_per_second for result in model.history)),

@@ -27,7 +27,8 @@ class Source:
     Attributes
     ----------
     kind : str
-        ``published`` (a dataset of the registry), ``synthetic``, ``file``, ``files`` (train and test) or ``sql``.
+        ``published`` (a dataset of the registry), ``synthetic``, ``file``, ``folder`` (of a stored table), ``files`` (train and
+        test) or ``sql``.
     name : str
         What messages call it.
     fold : str or None
@@ -143,7 +144,7 @@ def _named(config: DataConfig, whole: bool) -> Source:
         raise ConfigError(
             one_of(name, [*registry.DATASETS, registry.SYNTHETIC], "dataset") + ", and there is no such file."
         )
-    return Source("file", name)
+    return Source("folder" if Path(name).is_dir() else "file", name)
 
 
 def _exists(path: str) -> bool:
@@ -158,6 +159,8 @@ _AS_PUBLISHED = "{name} is read as it was published; leave it out, or give the f
 _DRAWN = "{name} is drawn, not read from files; leave it out."
 _NO_FOLDER = "{name} is not looked for in a folder; leave it out, and give whole paths."
 _IN_QUERY = "a query says itself what it reads; leave it out, and say it there: SELECT customer AS user, ..."
+_CONVERTED = "{name} is a table that was converted; leave it out, and give it to nnmf.data convert."
+_MAPPED = "{name} is mapped, not kept in the cache; leave it out."
 _NOT_KEPT = "what a query gives is not kept in the cache; leave it out."
 _OWN_TEST = "the test ratings are those of test_file; leave it out, or give the one file as dataset."
 
@@ -169,6 +172,12 @@ _WITHOUT_EFFECT: dict[str, dict[str, str]] = {
         **dict.fromkeys(("data_dir", "delimiter", "columns", "on_error", "duplicates", "cache"), _DRAWN),
     },
     "file": {"fold": _NO_FOLDS, "data_dir": _NO_FOLDER},
+    "folder": {
+        "fold": _NO_FOLDS,
+        "data_dir": _NO_FOLDER,
+        **dict.fromkeys(("delimiter", "columns", "on_error", "duplicates"), _CONVERTED),
+        "cache": _MAPPED,
+    },
     "files": {"fold": _OWN_TEST, "split": _OWN_TEST, "data_dir": _NO_FOLDER},
     "sql": {
         "fold": _NO_FOLDS,

@@ -161,6 +161,8 @@ def _whole(config: DataConfig, source: Source) -> tuple[Ratings, float | None]:
         dataset = registry.get(source.name)
         folder = fetching.fetch(source.name, config.data_dir)
         return _published(dataset, folder / dataset.ratings_file, config, name=source.name), None
+    if source.kind == "folder":
+        return Ratings.open(source.name), None
     return Ratings.from_file(source.name, **_file_options(config)), None
 
 
@@ -204,7 +206,10 @@ def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings
 
 def _anywhere(config: DataConfig, source: Source) -> DataConfig:
     """The config with whole paths, so that a run can be resumed from any folder."""
-    names = [*(name for name in MOVABLE if name != "dataset"), *(["dataset"] if source.kind == "file" else [])]
+    names = [
+        *(name for name in MOVABLE if name != "dataset"),
+        *(["dataset"] if source.kind in ("file", "folder") else []),
+    ]
     paths = {name: str(Path(path).resolve()) for name in names if (path := getattr(config, name)) is not None}
     return DataConfig.from_dict({**config.to_dict(), **paths})
 

@@ -62,6 +62,7 @@ class GibbsLearner(Learner):
         self._vocabulary, self._digest = design.vocabulary, train.digest
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
         self._values = before.values if isinstance(before, GridScorer) else None
+        train.say_in_memory("bayes")
         same = before is not None and before.digest == train.digest
         self._workers = Workers(config.n_threads or 1)
         observed = self._observe(train, design)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from nnmf._compiled import compiled
 from nnmf.errors import DataError
+from nnmf.files import Parts, walk
+from nnmf.tables import ranges_of
 
 # Bytes of the factor rows of the finer cut side that a block may touch: they stay in a core's second-level cache, with room for
 # the other side's that come again. (Of 64 to 512 KB the best on ML-10M's shape and on 5 M users.)
@@ -88,7 +91,7 @@ def checked_columns(
     counts = []
     for name, index, n_rows in (("user", columns[0], n_users), ("item", columns[1], n_items)):
         try:
-            counts.append(count_ratings(index, n_rows))
+            counts.append(sum(count_ratings(part, n_rows) for (part,) in walk(index)))
         except IndexError:
             wrong = index[(index < 0) | (index >= n_rows)][0]
             raise DataError(f"{name}: index {wrong} lies outside the table of {n_rows}.") from None
@@ -165,6 +168,53 @@ def _divide_bands(low, high, band_starts, item_range, n_item_blocks, seed, start
             user[at], item[at], rating[at] = users[n], items[n], ratings[n]
         for b in range(n_item_blocks):  # place[b] is where block b ends by now
             _shuffle(block + b, starts[block + b], first + place[b], seed, user, item, rating)
+
+
+def lay_out_in_file(
+    home: Path,
+    user: np.ndarray,
+    item: np.ndarray,
+    rating: np.ndarray,
+    user_edges: np.ndarray,
+    item_edges: np.ndarray,
+    seed: int,
+) -> tuple[Parts, np.ndarray]:
+    """`lay_out` of a mapped table into a file: the same blocks in the same order, a few million ratings in memory at a time.
+
+    Consecutive blocks make parts of about a million ratings, which are put together first and then divided one by one.
+
+    Parameters
+    ----------
+    home : folder for the file.
+    others : as in `lay_out`.
+
+    Returns
+    -------
+    parts : whose rows starts[block] .. starts[block + 1] - 1 are those of a block: user, item and rating.
+    starts : as of `lay_out`.
+    """
+    n_item_blocks = len(item_edges) - 1
+    n_blocks = (len(user_edges) - 1) * n_item_blocks
+    user_range, item_range = _ranges(user_edges, user_edges[-1]), _ranges(item_edges, item_edges[-1])
+    counts = np.zeros(n_blocks, np.int64)
+    for users, items in walk(user, item):
+        counts += np.bincount(user_range[users] * n_item_blocks + item_range[items], minlength=n_blocks)
+    starts = np.concatenate(([0], np.cumsum(counts)))
+    part_of, sizes = ranges_of(counts)
+    parts = Parts(home, sizes, np.int32, np.int32, np.float32)
+    for users, items, ratings in walk(user, item, rating):
+        parts.add(part_of[user_range[users] * n_item_blocks + item_range[items]], users, items, ratings)
+    for number in range(len(parts)):
+        columns = parts.read(number)
+        block = user_range[columns[0]] * n_item_blocks + item_range[columns[1]]
+        order = np.argsort(block, kind="stable")
+        columns = [column[order] for column in columns]
+        low, high = np.searchsorted(part_of, [number, number + 1])
+        for at in range(low, high):
+            first, last = starts[at] - starts[low], starts[at + 1] - starts[low]
+            _shuffle(at, first, last, seed, *columns)
+            parts.write_rows(int(starts[at]), *(column[first:last] for column in columns))
+    return parts, starts
 
 
 def lay_out(

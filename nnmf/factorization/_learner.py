@@ -12,11 +12,11 @@ import numpy as np
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError
 from nnmf.models import Catalogue
-from nnmf.tables import Ratings
+from nnmf.tables import Ratings, deviation_of
 from nnmf.training import Learner, Snapshot, Tick
 
 from . import _kernels
-from ._schedule import GridSchedule, Schedule, UserSchedule, Workers
+from ._schedule import FileGridSchedule, GridSchedule, Schedule, UserSchedule, Workers
 from ._scorer import FactorScorer, copied
 from ._vectors import room_for, zero_rows
 
@@ -111,7 +111,10 @@ class FunkLearner(Learner):
 
     def _lay_out(self, train: Ratings) -> Schedule:
         columns, width = (train.user, train.item, train.rating), self.tables["user_factors"].shape[1]
-        return GridSchedule(*columns, self.sizes["user"], self.sizes["item"], width, self.config.seed, self.n_threads)
+        settings = self.sizes["user"], self.sizes["item"], width, self.config.seed, self.n_threads
+        if train.home is not None:
+            return FileGridSchedule(train.home, *columns, *settings)
+        return GridSchedule(*columns, *settings)
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         assert self._schedule is not None
@@ -174,6 +177,7 @@ class SVDppLearner(SVDLearner):
 
     def _lay_out(self, train: Ratings) -> Schedule:
         sizes = self.sizes["user"], self.sizes["item"]
+        train.say_in_memory("SVD++")
         return UserSchedule(train.user, train.item, train.rating, *sizes, self.config.seed)
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
@@ -194,7 +198,7 @@ def _root(mean_square: float) -> float:
 
 def _unit(rating: np.ndarray) -> float:
     """The spread of ratings as a multiple of that of 1 to 5 stars."""
-    spread = float(rating.std(dtype=np.float64))
+    spread = deviation_of(rating)
     return spread / _SPREAD_OF_STARS if spread > 0 else 1.0
 
 

@@ -10,14 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._layout import block_edges, checked_columns, grid, lay_out
+from ._layout import block_edges, checked_columns, grid, lay_out, lay_out_in_file
 
 # Multiply-adds in a round that are worth waking threads for, which takes some 50 microseconds.
 _SHARED_WORK = 1 << 19
+# Ratings that are read from a file together, at least.
+_READ_RATINGS = 1 << 20
 # Ratings that SVD++ walks between two looks, at least.
 _CHUNK_RATINGS = 1 << 18
 
@@ -73,6 +76,14 @@ class Workers:
             other.result()
 
 
+class Held(NamedTuple):
+    """The ratings of a round in memory: those of its n-th block are the columns' starts[numbers[n]] .. starts[numbers[n] + 1] - 1."""
+
+    numbers: np.ndarray
+    starts: np.ndarray
+    columns: tuple[np.ndarray, ...]
+
+
 class Schedule(ABC):
     """Ratings laid out in blocks, and the rounds of an epoch over them.
 
@@ -94,6 +105,10 @@ class Schedule(ABC):
     @abstractmethod
     def _threads_for(self, n_ratings: int) -> int | None:
         """How many threads a round of so many ratings is worth; None: all there are."""
+
+    def _held(self, rounds: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Held]]:
+        """Each round, and where its ratings are in memory."""
+        return ((blocks, Held(blocks, self.starts, self.columns)) for blocks in rounds)
 
     @property
     def n_ratings(self) -> int:
@@ -126,12 +141,13 @@ class Schedule(ABC):
         """
         errors, sizes = np.zeros(len(self.starts) - 1), np.diff(self.starts)
         done, squared_error = 0, 0.0
-        for blocks in self.rounds(seed, epoch):
+        # Most rounds have no ratings, where a single row has nearly all of them.
+        for blocks, held in self._held(blocks for blocks in self.rounds(seed, epoch) if sizes[blocks].any()):
             n_ratings = int(sizes[blocks].sum())
-            if not n_ratings:  # most rounds, where a single row has nearly all ratings
-                continue
             n_threads = self._threads_for(n_ratings) or workers.n_threads
-            workers.walk(kernel, blocks, n_threads, self.starts, errors, *self.columns, *arguments)
+            found = errors if held.numbers is blocks else np.zeros(len(held.starts) - 1)
+            workers.walk(kernel, held.numbers, n_threads, held.starts, found, *held.columns, *arguments)
+            errors[blocks] = found[held.numbers]
             if tick:
                 done, squared_error = done + n_ratings, squared_error + float(errors[blocks].sum())
                 tick(done, squared_error)
@@ -172,6 +188,9 @@ class GridSchedule(Schedule):
         columns, self.counts = checked_columns(user, item, rating, n_users, n_items)
         self.width, self.shape = width, shape or grid(n_users, n_items, width, len(user))
         edges = [block_edges(count, n_blocks) for count, n_blocks in zip(self.counts, self.shape, strict=True)]
+        self._lay_out(columns, edges, seed, n_threads)
+
+    def _lay_out(self, columns: list[np.ndarray], edges: list[np.ndarray], seed: int, n_threads: int) -> None:
         *laid_out, self.starts = lay_out(*columns, *edges, seed, n_threads)  # type: ignore[call-arg, arg-type]
         self.columns = tuple(laid_out)
 
@@ -190,6 +209,60 @@ class GridSchedule(Schedule):
 
     def _threads_for(self, n_ratings: int) -> int | None:
         return None if n_ratings * self.width >= _SHARED_WORK else 1
+
+
+class FileGridSchedule(GridSchedule):
+    """The same for a mapped table: the blocks lie in a file, and some rounds of them in memory.
+
+    Parameters
+    ----------
+    home : folder for the file.
+    others : as of `GridSchedule`.
+    """
+
+    columns = ()
+
+    def __init__(self, home: Path, *arguments: Any) -> None:
+        self._home = home
+        super().__init__(*arguments)
+
+    def _lay_out(self, columns: list[np.ndarray], edges: list[np.ndarray], seed: int, n_threads: int) -> None:
+        self._parts, self.starts = lay_out_in_file(self._home, *columns, *edges, seed)  # type: ignore[call-arg, arg-type]
+
+    def _held(self, rounds: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Held]]:
+        """Rounds are read while those before are trained on."""
+        groups = self._groups(rounds)
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self._read, next(groups, []))
+            while now := coming.result():
+                coming = reader.submit(self._read, next(groups, []))
+                yield from now
+
+    def _groups(self, rounds: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
+        """Rounds that are read together: about `_READ_RATINGS` ratings."""
+        sizes, group, n_ratings = np.diff(self.starts), [], 0
+        for blocks in rounds:
+            group.append(blocks)
+            n_ratings += int(sizes[blocks].sum())
+            if n_ratings >= _READ_RATINGS:
+                yield group
+                group, n_ratings = [], 0
+        yield group
+
+    def _read(self, group: list[np.ndarray]) -> list[tuple[np.ndarray, Held]]:
+        """The rounds of a group, read in the order in which they lie in the file."""
+        if not group:
+            return []
+        blocks = np.concatenate(group)
+        sizes = np.diff(self.starts)[blocks]
+        starts = np.concatenate(([0], np.cumsum(sizes)))
+        columns = tuple(np.empty(starts[-1], dtype) for dtype in (np.int32, np.int32, np.float32))
+        for at in np.argsort(blocks):
+            rows = self._parts.read_rows(int(self.starts[blocks[at]]), int(sizes[at]))
+            for column, found in zip(columns, rows, strict=True):
+                column[starts[at] : starts[at + 1]] = found
+        numbers = np.split(np.arange(len(blocks), dtype=np.int32), np.cumsum(list(map(len, group)))[:-1])
+        return [(of_round, Held(number, starts, columns)) for of_round, number in zip(group, numbers, strict=True)]
 
 
 class UserSchedule(Schedule):

@@ -7,12 +7,10 @@ import hashlib
 import io
 import os
 import secrets
-import zipfile
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-
-import numpy as np
 
 from nnmf.errors import DataError
 
@@ -116,14 +114,6 @@ def content(data: bytes) -> Writer:
     return write
 
 
-def write_arrays(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as ``np.savez`` does, into a file that cannot be wound back and may fail at any moment."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.asarray(array), allow_pickle=False)
-
-
 def cannot_write(path: Path, error: OSError) -> DataError:
     """The sentence for a file or folder that cannot be written."""
     return DataError(
@@ -135,4 +125,7 @@ def sweep(folder: Path) -> None:
     """Remove what processes that were killed left half-written."""
     for path in folder.glob(f"{ASIDE}*"):
         with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ OWN = ".nnmf-"
 FORMAT = 2
 # Names of files that a commit brings or takes away, while it does: whoever finds it after a crash knows them for ours.
 _PENDING = f"{OWN}pending"
+# What a folder may hold, and what writes it.
+_WRITERS = {"saved model": "a training run or save()", "stored table": "convert or store()"}
 
 
 def commit(folder: Path, files: dict[str, Writer], keep: Iterable[str], content: dict[str, Any]) -> None:
@@ -122,8 +124,16 @@ def strangers(folder: Path) -> set[str]:
     return found - _named(folder) - _pending(folder)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path, what: str = "saved model", mapped: Collection[str] = ()) -> dict[str, Any]:
     """The manifest of a folder, after checking that each file it names is there and is what was written.
+
+    Parameters
+    ----------
+    folder : Path
+    what : str
+        What the folder is to hold, for errors.
+    mapped : collection of str
+        Files that are not read through: of them the size alone is looked at.
 
     Raises
     ------
@@ -132,33 +142,33 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     for _ in range(3):
-        text = _read(path)
-        manifest = _parse(path, text)
+        text = _read(path, what)
+        manifest = _parse(path, text, what)
         try:
             for name in manifest["files"]:
-                _check(folder, manifest, name)
+                _check(folder, manifest, name, name not in mapped)
         except DataError:
-            if _read(path) != text:  # another process brought a new state meanwhile
+            if _read(path, what) != text:  # another process brought a new state meanwhile
                 continue
             raise
         return manifest
     raise DataError(f"{folder}: changes faster than it can be read; try again.")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
         folder = path.parent
-        what = "no saved model: it has no manifest.json" if folder.is_dir() else "no such folder"
-        raise DataError(f"{folder}: {what}; give the folder that a training run or save() wrote.") from None
+        found = f"no {what}: it has no manifest.json" if folder.is_dir() else "no such folder"
+        raise DataError(f"{folder}: {found}; give the folder that {_WRITERS[what]} wrote.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: cannot be read ({reason}).") from None
 
 
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
-    damaged = DataError(f"{path}: is no manifest of a saved model, or is damaged; restore it from a copy.")
+def _parse(path: Path, text: bytes, what: str = "saved model") -> dict[str, Any]:
+    damaged = DataError(f"{path}: is no manifest of a {what}, or is damaged; restore it from a copy.")
     try:
         manifest = json.loads(text)
     except (ValueError, RecursionError):
@@ -177,17 +187,17 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
             raise damaged
         if Path(entry["name"]).name != entry["name"]:
             raise DataError(
-                f"{path}: names the file {entry['name']!r} outside its folder; this is no folder that save() wrote."
+                f"{path}: names the file {entry['name']!r} outside its folder; this is no folder that {_WRITERS[what]} wrote."
             )
     return manifest
 
 
-def _check(folder: Path, manifest: dict[str, Any], name: str) -> None:
+def _check(folder: Path, manifest: dict[str, Any], name: str, whole: bool) -> None:
     entry = manifest["files"][name]
     file = folder / entry["name"]
     try:
-        if file.stat().st_size != entry.get("bytes") or _sha256(file) != entry["sha256"]:
-            raise DataError(f"{file}: was edited or damaged, its checksum is wrong; restore it from a copy.")
+        if file.stat().st_size != entry.get("bytes") or (whole and _sha256(file) != entry["sha256"]):
+            raise DataError(f"{file}: was edited or damaged, its size or checksum is wrong; restore it from a copy.")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{file}: is missing or cannot be read ({reason}); restore it from a copy.") from None

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.metrics import rmse
+from nnmf.files import walk
+from nnmf.metrics import rmse_of_blocks
 from nnmf.ranking import ItemIndex, top_n_of_scores
 from nnmf.tables import UNKNOWN, Ratings
 from nnmf.training import Scorer
@@ -129,8 +130,9 @@ class Answers:
 
     def rmse(self, ratings: Ratings, clip: bool = True) -> float:
         """RMSE over all ratings of a table under this catalogue's ids; see `Model.rmse`."""
-        prediction = self.predict(ratings.user, ratings.item, ratings.timestamp)
-        return rmse(ratings.rating, np.clip(prediction, *self.catalogue.scale) if clip else prediction)
+        stamp, low, high = ratings.timestamp, *(self.catalogue.scale if clip else (-np.inf, np.inf))
+        columns = [ratings.rating, ratings.user, ratings.item, *([] if stamp is None else [stamp])]
+        return rmse_of_blocks((part[0], np.clip(self.predict(*part[1:]), low, high)) for part in walk(*columns))
 
     # -- lists -------------------------------------------------------------------------------------------------------
     def lists(

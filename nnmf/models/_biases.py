@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnmf.tables import Ratings
+from nnmf.files import walk
+from nnmf.tables import Ratings, counts_of, mean_of
 
 from ._catalogue import DAMPING
 
@@ -30,18 +31,17 @@ class DampedBiases:
     @classmethod
     def of(cls, train: Ratings) -> DampedBiases:
         """The biases of a table, every user and item of it known."""
-        mean = float(train.rating.mean(dtype=np.float64))
-        item_bias = _damped(train.item, train.rating - mean, train.n_items)
-        user_bias = _damped(train.user, train.rating - mean - item_bias[train.item], train.n_users)
-        return cls(mean, user_bias, item_bias)
+        mean = mean_of(train.rating)
+        item_total, user_total = np.zeros(train.n_items), np.zeros(train.n_users)
+        for item, rating in walk(train.item, train.rating):
+            item_total += np.bincount(item, weights=rating - mean, minlength=train.n_items)
+        item_bias = item_total / (counts_of(train.item, train.n_items) + DAMPING)
+        for user, item, rating in walk(train.user, train.item, train.rating):
+            user_total += np.bincount(user, weights=rating - mean - item_bias[item], minlength=train.n_users)
+        return cls(mean, user_total / (counts_of(train.user, train.n_users) + DAMPING), item_bias)
 
     def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         """Unclipped predictions for indices, -1 where unknown, which has no bias: float64 array of shape (n,)."""
         of_user, of_item = (np.append(bias, 0.0) for bias in (self.user_bias, self.item_bias))  # -1 reads the last
         prediction: np.ndarray = self.mean + of_user[user] + of_item[item]
         return prediction
-
-
-def _damped(index: np.ndarray, rest: np.ndarray, n: int) -> np.ndarray:
-    found: np.ndarray = np.bincount(index, weights=rest, minlength=n) / (np.bincount(index, minlength=n) + DAMPING)
-    return found

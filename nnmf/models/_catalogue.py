@@ -9,7 +9,7 @@ import numpy as np
 
 from nnmf.errors import DataError
 from nnmf.ranking import UserItems
-from nnmf.tables import UNKNOWN, IdMap, Ratings, within_scale
+from nnmf.tables import UNKNOWN, IdMap, Ratings, counts_of, mean_of, totals_of, within_scale
 
 # Ratings of the overall mean that each user's and item's mean is damped by, so that a few ratings do not outrank many.
 # Between the users of ML-100K the means spread by a variance of about .2, within them ratings by 1.
@@ -60,7 +60,7 @@ class Catalogue:
         DataError
             Ratings whose very mean the scale does not hold, as those of a table under another's scale may be.
         """
-        mean = float(train.rating.mean(dtype=np.float64))
+        mean = mean_of(train.rating)
         if not within_scale(mean, train.scale):
             raise DataError(
                 f"{train.name}: its mean rating, {mean:g}, lies outside its scale, from {train.scale[0]:g} to "
@@ -71,11 +71,11 @@ class Catalogue:
             items=train.items,
             scale=train.scale,
             global_mean=mean,
-            user_total=_totals(train.user, train.rating, train.n_users),
-            item_total=_totals(train.item, train.rating, train.n_items),
-            user_count=np.bincount(train.user, minlength=train.n_users),
-            item_count=np.bincount(train.item, minlength=train.n_items),
-            seen=UserItems.of(train.user, train.item, train.n_users),
+            user_total=totals_of(train.user, train.rating, train.n_users),
+            item_total=totals_of(train.item, train.rating, train.n_items),
+            user_count=counts_of(train.user, train.n_users),
+            item_count=counts_of(train.item, train.n_items),
+            seen=UserItems.of(train.user, train.item, train.n_users, train.home),
             dataset=train.name,
             digest=train.digest,
             negatives=negatives,
@@ -86,6 +86,7 @@ class Catalogue:
 
         Ratings of pairs that are known already are in the totals, and do not count again.
         """
+        ratings.say_in_memory("Training further")
         users, items = self.users.extend(ratings.users), self.items.extend(ratings.items)
         scale = min(self.scale[0], ratings.scale[0]), max(self.scale[1], ratings.scale[1])
         table = ratings.under(users, items, scale)
@@ -98,10 +99,10 @@ class Catalogue:
             items=items,
             scale=scale,
             global_mean=self.global_mean,
-            user_total=_totals(new.user, new.rating, n_users, self.user_total),
-            item_total=_totals(new.item, new.rating, n_items, self.item_total),
-            user_count=_grown(self.user_count, np.bincount(new.user, minlength=n_users)),
-            item_count=_grown(self.item_count, np.bincount(new.item, minlength=n_items)),
+            user_total=_grown(self.user_total, totals_of(new.user, new.rating, n_users)),
+            item_total=_grown(self.item_total, totals_of(new.item, new.rating, n_items)),
+            user_count=_grown(self.user_count, counts_of(new.user, n_users)),
+            item_count=_grown(self.item_count, counts_of(new.item, n_items)),
             seen=UserItems.of(
                 np.concatenate([old_user, new.user]), np.concatenate([self.seen.item, new.item]), n_users
             ),
@@ -165,12 +166,6 @@ class Catalogue:
         """``(total + damping * base) / (count + damping)``."""
         means: np.ndarray = ((total + DAMPING * self.base) / (count + DAMPING)).astype(np.float32)
         return means
-
-
-def _totals(index: np.ndarray, rating: np.ndarray, n: int, before: np.ndarray | None = None) -> np.ndarray:
-    """Sum of the ratings by index, those counted before included: float64 array of shape (n,)."""
-    total = np.bincount(index, weights=rating, minlength=n).astype(np.float64)  # integers where there are no ratings
-    return total if before is None else _grown(before, total)
 
 
 def _grown(before: np.ndarray, more: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.files import walk
 from nnmf.tables import UNKNOWN, Ratings, as_seconds
 
 from ._answers import Answers
@@ -81,7 +82,8 @@ def risk_of(risk: Any) -> float:
 
 def _warn_of_strangers(what: str, user: np.ndarray, item: np.ndarray) -> None:
     """Say so where not one id is known, and the predictions are all one mean."""
-    if len(user) and (user == UNKNOWN).all() and (item == UNKNOWN).all():
+    blocks = walk(user, item)  # where one is known, the first of them mostly tells
+    if len(user) and all((users == UNKNOWN).all() and (items == UNKNOWN).all() for users, items in blocks):
         logger.warning(
             "Not one user or item of %s is known to the model, so the mean rating answers for all of them; are the columns "
             "the other way round?",

@@ -13,7 +13,8 @@ import numpy as np
 
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
-from nnmf.metrics import rmse
+from nnmf.files import walk
+from nnmf.metrics import rmse, rmse_of_blocks
 from nnmf.tables import Ratings
 from nnmf.training import (
     Callback,
@@ -209,8 +210,11 @@ def _warn_of_less(catalogue: Catalogue, train: Ratings, valid: Ratings | None, m
     biases = DampedBiases.of(train)
     if valid is not None:
         name, found = "validation", model.history[model.best_epoch - 1].valid_rmse
-        mean = rmse(valid.rating, np.full(len(valid), catalogue.base))
-        biased = rmse(valid.rating, np.clip(biases.predict(valid.user, valid.item), *catalogue.scale))
+        mean = rmse_of_blocks((part, np.full(len(part), catalogue.base)) for (part,) in walk(valid.rating))
+        biased = rmse_of_blocks(
+            (rating, np.clip(biases.predict(user, item), *catalogue.scale))
+            for user, item, rating in walk(valid.user, valid.item, valid.rating)
+        )
     else:
         sample = Sample(train)
         name, found, mean = "training", sample.rmse(model.scorer), sample.spread()
@@ -240,7 +244,7 @@ def _check_tables(config: TrainConfig, train: Ratings, valid: Ratings | None) ->
             check_table(table, what)
     if len(train) == 0:
         raise DataError(f"{train.name}: holds no ratings to train on.")
-    if not train.known.all():
+    if train.n_unknown:
         raise DataError(f"{train.name}: holds ratings of unknown users or items; drop them with take(known).")
     if config.keep == "best" and valid is None:
         raise ConfigError(

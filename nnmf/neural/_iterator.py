@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnmf import _mxnet
 from nnmf.errors import ConfigError, DataError, one_of
+from nnmf.files import release
 from nnmf.tables import Ratings
 
 from ._checks import ratings_table, whole_number, worker
+from ._windows import pieces
 
 if TYPE_CHECKING:
     from ._negatives import Negatives
@@ -28,9 +31,12 @@ class DataIter(mx.io.DataIter):
     Each epoch's ratings are put in order and uploaded once; a batch is three slices of them: ``user`` and ``item`` (int32) and
     the label (float32), each of shape (batch_size,). The order of epoch e, and what is drawn for it, depend on (seed, e) alone.
 
+    A table that `Ratings.open` mapped is shuffled by windows of some million ratings, in chunks from random places, and these
+    are uploaded one by one, so that memory does not grow with the table.
+
     With ``negatives=n`` an epoch also streams, for each rating, n items drawn anew from those its user has not rated
     (`nnmf.negatives`), labelled 0 and shuffled among the ratings: ``1 + n`` rows a rating, which an epoch takes 12 bytes
-    each for, and some 30 while they are put in order.
+    each for, and some 30 while they are put in order; a mapped table is then held in memory.
 
     Parameters
     ----------
@@ -106,9 +112,13 @@ class DataIter(mx.io.DataIter):
         if negatives:
             from ._negatives import Negatives  # and with it Numba, which nothing else here needs
 
+            ratings.say_in_memory("Training with negatives")
             self._unobserved = Negatives(ratings, negatives)
         self.epoch = 0
+        # What is uploaded of the epoch, its first batch, and what comes after it.
         self._columns: tuple[Any, Any, Any] | None = None
+        self._first = 0
+        self._coming: Iterator[tuple[np.ndarray, np.ndarray]] | None = None
         self._batch = -1
 
     def _n_shared(self, last_batch: str) -> int:
@@ -135,12 +145,21 @@ class DataIter(mx.io.DataIter):
 
         A negative stands there as the row of the rating that it was drawn for.
         """
-        return self._draw()[0]
+        return np.concatenate([rows for rows, _ in self._pieces()])
 
-    def _draw(self) -> tuple[np.ndarray, np.ndarray]:
-        """(what `order` answers, the item streamed for each of those rows)."""
-        n, table = len(self.ratings), self.ratings
+    def _pieces(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What is uploaded together, in whole batches: rows as `order` answers them, and the item streamed for each."""
         rng = np.random.default_rng((self.seed, self.epoch))
+        if self.ratings.home is None or self._unobserved:
+            yield self._draw(rng)
+            return
+        sizes = self.batch_size, self.n_batches, self.rank, self.n_workers
+        for rows in pieces(len(self.ratings), rng if self.shuffle else None, *sizes):
+            yield rows, self.ratings.item[rows]
+
+    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The whole epoch of a table in memory."""
+        n, table = len(self.ratings), self.ratings
         rows = rng.permutation(n) if self.shuffle else np.arange(n)
         own = rows[self.rank :: self.n_workers]
         item = table.item[own]
@@ -159,27 +178,35 @@ class DataIter(mx.io.DataIter):
         """Go to the start of the next epoch, or of this one while no batch of it was taken."""
         if self._batch >= 0:
             self.epoch += 1
-        self._columns, self._batch = None, -1
+        self._columns, self._coming, self._batch = None, None, -1
 
     def iter_next(self) -> bool:
         """Move to the next batch; False at the epoch's end."""
-        if self._columns is None:
-            (rows, item), table = self._draw(), self.ratings
-            rating = table.rating[rows]
-            if self._unobserved:
-                # A negative is the one row whose item is not its rating's: its user has not rated it.
-                rating[item != table.item[rows]] = self._unobserved.rating
-            self._columns = (
-                mx.nd.array(table.user[rows], self.ctx, np.int32),
-                mx.nd.array(item, self.ctx, np.int32),
-                mx.nd.array(rating, self.ctx, np.float32),
-            )
+        if self._coming is None:
+            self._coming = self._pieces()
         self._batch += 1
+        at = self._first + (0 if self._columns is None else len(self._columns[0]) // self.batch_size)
+        if self._batch < self.n_batches and (self._columns is None or self._batch == at):
+            self._columns = None  # before the next are there
+            self._columns, self._first = self._uploaded(*next(self._coming)), self._batch
         return self._batch < self.n_batches
+
+    def _uploaded(self, rows: np.ndarray, item: np.ndarray) -> tuple[Any, Any, Any]:
+        table = self.ratings
+        user, rating = table.user[rows], table.rating[rows]
+        if self._unobserved:
+            # A negative is the one row whose item is not its rating's: its user has not rated it.
+            rating[item != table.item[rows]] = self._unobserved.rating
+        release(table.user, table.item, table.rating)
+        return (
+            mx.nd.array(user, self.ctx, np.int32),
+            mx.nd.array(item, self.ctx, np.int32),
+            mx.nd.array(rating, self.ctx, np.float32),
+        )
 
     def _slice(self, column: int) -> Any:
         assert self._columns is not None
-        start = self._batch * self.batch_size
+        start = (self._batch - self._first) * self.batch_size
         return self._columns[column][start : start + self.batch_size]
 
     def getdata(self) -> list[Any]:
@@ -200,7 +227,7 @@ class DataIter(mx.io.DataIter):
 
 def _check_options(ratings: Any, shuffle: Any, last_batch: Any, label_name: Any, ctx: Any) -> None:
     """Refuse what is of another type than `DataIter` takes, and ratings without a row in the network's tables."""
-    n_unknown = int((~ratings_table(ratings).known).sum())
+    n_unknown = ratings_table(ratings).n_unknown
     if n_unknown:
         raise DataError(
             f"{ratings.name}: {n_unknown} ratings are of unknown users or items; drop them with take(known)."

@@ -19,8 +19,8 @@ from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
 from nnmf.networks import SEEN, head_of, label_name, n_rows, output_layer, with_head
 from nnmf.ranking import UserItems
-from nnmf.tables import Ratings
-from nnmf.training import Learner, Sample, Snapshot, Tick, root_mean_square
+from nnmf.tables import Ratings, extent, root_mean_square
+from nnmf.training import Learner, Sample, Snapshot, Tick
 
 from ._iterator import DataIter
 from ._langevin import draws, langevin, rows_a_draw
@@ -207,7 +207,7 @@ class NetworkLearner(Learner):
             self._optimizer = optimizer(self.symbol, names, config, self._momentum, self.n_streamed, batch_size)
 
     def _check_range(self, train: Ratings) -> None:
-        low, high = float(train.rating.min(initial=0)), float(train.rating.max(initial=1))
+        low, high = extent(train.rating)
         if output_layer(self.symbol) == "LogisticRegressionOutput" and not 0 <= low <= high <= 1:
             raise ConfigError(
                 f"network: {self.symbol.name!r} ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the "

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.networks import SEEN, lookups, penalised
-from nnmf.tables import Ratings
+from nnmf.tables import Ratings, deviation_of, mean_of
 
 from ._langevin import draws
 
@@ -55,10 +53,10 @@ def is_tutorial(config: TrainConfig) -> bool:
 def level(train: Ratings, negatives: int) -> tuple[float, float]:
     """Mean of what is trained on, and its spread as a multiple of that of 1 to 5 stars."""
     share = 1 / (1 + negatives)
-    rating_mean = float(train.rating.mean(dtype=np.float64))
+    rating_mean = mean_of(train.rating)
     mean = share * rating_mean
     # Among the drawn zeros a rating's part of the variance is its share, and so is what lies between its mean and theirs.
-    variance = share * float(train.rating.var(dtype=np.float64)) + share * (1 - share) * rating_mean**2
+    variance = share * deviation_of(train.rating) ** 2 + share * (1 - share) * rating_mean**2
     return mean, math.sqrt(variance) / _SPREAD_OF_STARS if variance > 0 else 1.0
 
 

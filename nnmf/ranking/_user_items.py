@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from nnmf.errors import DataError
-from nnmf.tables import UNKNOWN
+from nnmf.files import Parts, Spill, walk
+from nnmf.tables import UNKNOWN, counts_of, extent, ranges_of
 
 from ._checks import as_count, as_index
 
@@ -77,7 +79,7 @@ class UserItems:
         return table
 
     @classmethod
-    def of(cls, user: npt.ArrayLike, item: npt.ArrayLike, n_users: int) -> UserItems:
+    def of(cls, user: npt.ArrayLike, item: npt.ArrayLike, n_users: int, home: Path | None = None) -> UserItems:
         """Group the pairs of two columns by user.
 
         Parameters
@@ -85,6 +87,7 @@ class UserItems:
         user, item : integer arrays of shape (n_ratings,), indices; pairs with an `UNKNOWN` (-1) are left out, and pairs that
             stand there more than once count once.
         n_users : users there are, with or without items.
+        home : folder of a mapped table whose columns these are, all known; the items are then mapped, too, from a file there.
 
         Raises
         ------
@@ -99,6 +102,8 @@ class UserItems:
         rows, columns = as_index(user, n_rows, "user", UNKNOWN), as_index(item, None, "item", UNKNOWN)
         if len(rows) != len(columns):
             raise DataError(f"user and item must be columns of one length, got {len(rows)} and {len(columns)}.")
+        if home is not None and len(rows):
+            return cls._mapped(rows, columns, n_rows, home)
         n_columns = int(columns.max(initial=-1)) + 1
         if n_columns <= 1 << 20 or n_columns <= 64 * len(columns):
             return cls._trusted(*group(rows, columns, n_rows, n_columns))
@@ -109,6 +114,28 @@ class UserItems:
             as_index(known, None, "user", UNKNOWN), as_index(columns, None, "item"), n_rows, len(distinct)
         )
         return cls._trusted(indptr, distinct[found])
+
+    @classmethod
+    def _mapped(cls, user: np.ndarray, item: np.ndarray, n_users: int, home: Path) -> UserItems:
+        """The same of columns that memory may not hold: by ranges of users, one of which is in memory at a time."""
+        from ._grouping import group
+
+        ranges, sizes = ranges_of(counts_of(user, n_users))
+        parts = Parts(home, sizes, np.int32, np.int32)
+        for rows, columns in walk(user, item):
+            parts.add(ranges[rows], rows, columns)
+        n_items, found, lengths = int(extent(item)[1]) + 1, Spill(home, np.int32), np.zeros(n_users, np.int64)
+        for number in range(len(parts)):
+            rows, columns = parts.read(number)
+            low, high = np.searchsorted(ranges, [number, number + 1])
+            start, items = group(rows - np.int32(low), columns, high - low, n_items)
+            lengths[low:high] = np.diff(start)
+            found.append(items)
+        table = object.__new__(cls)
+        object.__setattr__(table, "indptr", np.concatenate([[0], np.cumsum(lengths)]))
+        object.__setattr__(table, "item", found.column())
+        table._freeze()
+        return table
 
     def __repr__(self) -> str:
         return f"UserItems({self.n_users} users, {len(self.item)} pairs)"
@@ -126,7 +153,7 @@ class UserItems:
     @cached_property
     def largest(self) -> int:
         """The highest index of an item, -1 where there is none."""
-        return int(self.item.max(initial=-1))
+        return int(extent(self.item)[1]) if len(self.item) else -1
 
     def check(self, n_items: int, what: str) -> None:
         """Refuse items that a catalogue of `n_items` does not hold.

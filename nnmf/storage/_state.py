@@ -11,7 +11,7 @@ import numpy as np
 from nnmf._version import __version__
 from nnmf.errors import DataError
 from nnmf.ranking import UserItems
-from nnmf.tables import IdMap, within_scale
+from nnmf.tables import IdMap, counts_of, within_scale
 from nnmf.training import EpochResult
 
 # The largest rating there can be.
@@ -125,7 +125,7 @@ class ModelState:
                 raise DataError(f"{what}: got {number!r}; give an epoch from 1 to {n_epochs}.")
         if self.last is not None and self.last.epoch != n_epochs:
             raise DataError(f"last epoch: got {self.last.epoch!r} where the history has {n_epochs} epochs.")
-        if self.seen.n_users != n_users or (len(self.seen.item) and int(self.seen.item.max()) >= n_items):
+        if self.seen.n_users != n_users or self.seen.largest >= n_items:
             raise DataError(f"seen: does not fit {n_users} users and {n_items} items.")
         for side, n in (("user", n_users), ("item", n_items)):
             check_array(getattr(self, f"{side}_total"), (n,), np.float64, f"{side}_total")
@@ -133,7 +133,7 @@ class ModelState:
             if count.min(initial=0) < 0 or not count.any():
                 raise DataError(f"{side}_count: holds a number of ratings below zero, or none at all.")
         # A pair counts once among the items seen, and at least once among the ratings.
-        seen = {"user": self.seen.n_items, "item": np.bincount(self.seen.item, minlength=n_items)}
+        seen = {"user": self.seen.n_items, "item": counts_of(self.seen.item, n_items)}
         for side, pairs in seen.items():
             count = getattr(self, f"{side}_count")
             if (count < pairs).any() or ((count > 0) != (pairs > 0)).any() or count.sum() != self.user_count.sum():

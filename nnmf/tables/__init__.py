@@ -12,6 +12,7 @@ from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
+from ._sums import counts_of, deviation_of, extent, mean_of, ranges_of, root_mean_square, totals_of
 from ._vocabulary import check_vocabulary, n_columns_of
 
 __all__ = [
@@ -32,11 +33,18 @@ __all__ = [
     "check_vocabulary",
     "clear_cache",
     "codes_of",
+    "counts_of",
+    "deviation_of",
     "encode",
+    "extent",
     "gini_index",
     "is_whole",
+    "mean_of",
     "n_columns_of",
+    "ranges_of",
     "read_columns",
+    "root_mean_square",
     "statistics",
+    "totals_of",
     "within_scale",
 ]

@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import time
 import uuid
@@ -23,6 +22,7 @@ from nnmf.errors import ConfigError
 from nnmf.files import ASIDE, cache_dir
 
 from ._ids import IdMap
+from ._sizes import size_of
 from ._texts import Texts
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 _VERSION = 4
 _ENTRY = "entry.json"
 _DEFAULT_SIZE = 4 << 30
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30}
 # A file is looked into at so many places, of so many bytes each.
 _PROBES, _PROBE_BYTES = 16, 1 << 16
 # What a process that was killed left half-written is old by then.
@@ -220,10 +219,10 @@ def _limit() -> int:
     text = os.environ.get("NNMF_CACHE_SIZE", "").strip()
     if not text:
         return _DEFAULT_SIZE
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]+)?) ?([kmgt]|[kmg]i)?b?", text.lower())
-    if found is None:
+    size = size_of(text)
+    if size is None:
         raise ConfigError(f"$NNMF_CACHE_SIZE: got {text!r}; give bytes, or a size such as 500MB or 2GiB.")
-    return int(float(found[1]) * _UNITS[found[2] or ""])
+    return size
 
 
 def _folder() -> Path:

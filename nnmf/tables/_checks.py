@@ -11,6 +11,7 @@ from nnmf.errors import ConfigError, DataError
 
 from ._columns import unmasked
 from ._ids import UNKNOWN
+from ._sums import extent, mean_of
 
 
 def checked_columns(table: str, given: dict[str, Any], n_users: int, n_items: int) -> dict[str, np.ndarray | None]:
@@ -38,13 +39,14 @@ def checked_columns(table: str, given: dict[str, Any], n_users: int, n_items: in
     for name, n in (("user", n_users), ("item", n_items)):
         index = columns[name]
         assert index is not None
-        if len(index) and not UNKNOWN <= index.min() <= index.max() < n:
+        low, high = extent(index) if len(index) else (0, -1)
+        if low < UNKNOWN or high >= n:
             raise DataError(
-                f"{table}: {name} indices run from {index.min()} to {index.max()}, the map has {n} {name}s; "
+                f"{table}: {name} indices run from {low} to {high}, the map has {n} {name}s; "
                 "give indices of the map, -1 for unknown, or build the table with from_arrays."
             )
     # A sum is finite where all its terms are.
-    if not math.isfinite(float(rating.sum(dtype=np.float64))):
+    if len(rating) and not math.isfinite(mean_of(rating)):
         at = int(np.argmin(np.isfinite(rating)))
         raise DataError(f"{table}: rating {at} is {rating[at]}; give finite numbers, drop or mend such rows.")
     return columns
@@ -99,8 +101,11 @@ def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> 
     ConfigError
         Such a rating.
     """
-    if len(rating) and not (within_scale(rating.min(), scale) and within_scale(rating.max(), scale)):
+    if len(rating) == 0:
+        return
+    low, high = extent(rating)
+    if not (within_scale(low, scale) and within_scale(high, scale)):
         raise ConfigError(
-            f"scale: got {scale}, and {table} has ratings from {rating.min():g} to {rating.max():g}; give a scale that "
+            f"scale: got {scale}, and {table} has ratings from {low:g} to {high:g}; give a scale that "
             "holds them, or leave out what lies outside."
         )

@@ -13,7 +13,7 @@ from typing import Any
 from nnmf.errors import ConfigError, DataError
 
 from ._cache import Columns
-from ._duckdb import connection, identifier, literal
+from ._duckdb import Room, check_room, connection, identifier, literal
 from ._relation import read_relation
 
 _SQLITE_ROWS = 1 << 16
@@ -24,8 +24,8 @@ _TOKENS = re.compile(
 )
 
 
-def read_query(query: str, source: Any, name: str) -> Columns:
-    """The columns of a query; see `nnmf.tables.Ratings.from_sql`."""
+def read_query(query: str, source: Any, name: str, room: Room | None = None) -> Columns:
+    """The columns of a query, in files where room says what it may take; see `nnmf.tables.Ratings.from_sql`."""
     if not isinstance(query, str) or not (statement := _without_ending(query)):
         raise ConfigError(f"query: got {query!r}; give SQL that selects user, item, rating[, timestamp].")
     # In parentheses nothing but a SELECT is understood, so that nothing else is ever carried out.
@@ -34,19 +34,20 @@ def read_query(query: str, source: Any, name: str) -> Columns:
 
     try:
         if isinstance(source, sqlite3.Connection):
-            return _read_sqlite(relation, source, name)
+            return _read_sqlite(relation, source, name, room)
         if source is None:
-            with connection() as (con, _):
-                return read_relation(con, relation, name, None)
+            with connection(room=room) as (con, _):
+                return read_relation(con, relation, name, None, room=room)
         if isinstance(source, (str, os.PathLike)):
-            return _read_database(relation, Path(source), name)
+            return _read_database(relation, Path(source), name, room)
         if isinstance(source, duckdb.DuckDBPyConnection):
             try:  # in the caller's own connection, which alone sees its temporary tables
-                return read_relation(source, relation, name, None)
+                return read_relation(source, relation, name, None, room=room)
             finally:
                 for table in ("parsed", "user_ids", "item_ids"):
                     source.execute(f"DROP TABLE IF EXISTS temp.nnmf_{table}")
     except (duckdb.Error, sqlite3.Error, sqlite3.Warning) as error:
+        check_room(error, room)
         what = str(error).partition("\n\n")[0].replace("\n", " ")
         raise DataError(f"{name}: the query failed ({what}); give one SELECT that the database understands.") from None
     raise ConfigError(
@@ -63,7 +64,7 @@ def _without_ending(query: str) -> str:
     return query[:end].strip()
 
 
-def _read_database(relation: str, path: Path, name: str) -> Columns:
+def _read_database(relation: str, path: Path, name: str, room: Room | None) -> Columns:
     import duckdb
 
     try:
@@ -74,8 +75,8 @@ def _read_database(relation: str, path: Path, name: str) -> Columns:
         raise DataError(f"{path}: cannot be read ({what}); check the path.") from None
     if is_sqlite:  # DuckDB's own reader of SQLite is an extension that it would have to download
         with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-            return _read_sqlite(relation, database, name)
-    with connection() as (con, _):
+            return _read_sqlite(relation, database, name, room)
+    with connection(room=room) as (con, _):
         try:
             con.execute(f"ATTACH {literal(str(path.resolve()))} AS database (READ_ONLY)")
         except duckdb.Error as error:
@@ -85,10 +86,10 @@ def _read_database(relation: str, path: Path, name: str) -> Columns:
                 "or read a table of ratings as a file."
             ) from None
         con.execute("USE database")
-        return read_relation(con, relation, name, None)
+        return read_relation(con, relation, name, None, room=room)
 
 
-def _read_sqlite(relation: str, database: sqlite3.Connection, name: str) -> Columns:
+def _read_sqlite(relation: str, database: sqlite3.Connection, name: str, room: Room | None) -> Columns:
     """The columns of a query to SQLite, handed over to DuckDB in batches as texts, and typed once all are there.
 
     Every value of SQLite has a type of its own, so that only all of a column's tell the column's.
@@ -96,7 +97,7 @@ def _read_sqlite(relation: str, database: sqlite3.Connection, name: str) -> Colu
     cursor = database.execute(f"SELECT * FROM {relation}")
     names = [identifier(column[0]) for column in cursor.description]
     kinds: list[set[type]] = [set() for _ in names]
-    with connection() as (con, _):
+    with connection(room=room) as (con, _):
         con.execute(f"CREATE TEMP TABLE given ({', '.join(f'{column} VARCHAR' for column in names)})")
         unnested = ", ".join(f"unnest(CAST(${at + 1} AS VARCHAR[]))" for at in range(len(names)))
         for rows in _batches(cursor):
@@ -109,7 +110,7 @@ def _read_sqlite(relation: str, database: sqlite3.Connection, name: str) -> Colu
         typed = ", ".join(
             f"CAST({column} AS {_kind(found)}) AS {column}" for column, found in zip(names, kinds, strict=True)
         )
-        return read_relation(con, f"(SELECT {typed} FROM given)", name, None)
+        return read_relation(con, f"(SELECT {typed} FROM given)", name, None, room=room)
 
 
 def _batches(cursor: sqlite3.Cursor) -> Iterator[Sequence[tuple[Any, ...]]]:

@@ -7,7 +7,6 @@ import gzip
 import logging
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from nnmf.errors import ConfigError, DataError, one_of
 
 from . import _cache as table_cache
 from ._cache import Columns
-from ._duckdb import connection, literal
+from ._duckdb import Room, check_room, connection, literal, temporary_folder
 from ._head import Columns as Wanted
 from ._layout import ROLES, shown
 from ._relation import read_relation
@@ -43,6 +42,7 @@ def read_columns(
     columns: Wanted | None = None,
     on_error: str = "raise",
     cache: bool = True,
+    room: Room | None = None,
 ) -> Columns:
     r"""Read a table of ratings: text (plain, gzip or zstd), JSON lines, or Parquet; the content tells which.
 
@@ -69,6 +69,8 @@ def read_columns(
         "raise", or "skip" to leave malformed lines out, count them and log the count.
     cache : bool
         Keep the columns in the cache folder, keyed by the file's state and content and these options.
+    room : Room, optional
+        What reading may take; with it the columns are files, and none of the cache.
 
     Returns
     -------
@@ -89,10 +91,10 @@ def read_columns(
     _check_columns(columns, header)
     with readable(path):
         wanted = dict(columns) if isinstance(columns, Mapping) else columns
-        cached = table_cache.place(path, [delimiter, header, wanted, on_error]) if cache else None
+        cached = table_cache.place(path, [delimiter, header, wanted, on_error]) if cache and not room else None
         found = table_cache.read(cached) if cached else None
         if found is None:
-            found = _read(path, delimiter, header, columns, on_error == "skip")
+            found = _read(path, delimiter, header, columns, on_error == "skip", room)
             if cached:
                 table_cache.write(cached, found)
     if found.n_skipped:
@@ -165,22 +167,25 @@ def unescape(delimiter: str) -> str:
     return plain
 
 
-def _read(path: Path, delimiter: str | None, header: bool | None, columns: Wanted | None, skip: bool) -> Columns:
+def _read(
+    path: Path, delimiter: str | None, header: bool | None, columns: Wanted | None, skip: bool, room: Room | None
+) -> Columns:
     def of_parquet(con: Any, source: str) -> Columns:
         if delimiter is not None or header is not None:
             raise ConfigError("delimiter and header: belong to text; a Parquet file names its columns itself.")
-        return read_relation(con, f"read_parquet({source})", str(path), columns, skip)
+        return read_relation(con, f"read_parquet({source})", str(path), columns, skip, room)
 
     def of_text(con: Any, source: str, compression: str, not_text: frozenset[int]) -> Columns:
-        return TextTable(path, con, source, compression, not_text).read(delimiter, header, columns, skip)
+        return TextTable(path, con, source, compression, not_text, room).read(delimiter, header, columns, skip)
 
-    return read_by_kind(path, of_parquet, of_text)
+    return read_by_kind(path, of_parquet, of_text, room)
 
 
 def read_by_kind(
     path: Path,
     of_parquet: Callable[[Any, str], _Found],
     of_text: Callable[[Any, str, str, frozenset[int]], _Found],
+    room: Room | None = None,
 ) -> _Found:
     """What a reader of Parquet, or of text, finds in a file, by the file's kind.
 
@@ -192,6 +197,8 @@ def read_by_kind(
     of_text : callable
         Called with these, the compression, and the lines (from 0) that are not UTF-8: a file with such lines, or with
         line ends of several kinds, DuckDB is given as a copy that it can read, where those stand escaped.
+    room : Room, optional
+        What it may take.
 
     Raises
     ------
@@ -208,20 +215,22 @@ def read_by_kind(
     elif kind == "zstd":
         check_zstd(path)
     try:
-        with connection(path) as (con, source):
+        with connection(path, room) as (con, source):
             return of_parquet(con, source) if kind == "parquet" else of_text(con, source, kind, frozenset())
     except duckdb.Error as error:
+        check_room(error, room)
         if kind == "parquet" or not _is_odd(error):
             _refuse(path, error)
         if kind == "zstd":
             raise DataError(f"{path}: has mixed line ends or is not UTF-8 text; unpack and mend it.") from None
-    with tempfile.TemporaryDirectory(prefix="nnmf-") as folder:
+    with temporary_folder(room) as folder:
         copy = Path(folder) / "table"
         not_text = _copy_mended(path, kind, copy)
         try:
-            with connection(copy) as (con, _):
+            with connection(copy, room) as (con, _):
                 return of_text(con, literal(str(copy.resolve())), "none", not_text)
         except duckdb.Error as error:
+            check_room(error, room)
             _refuse(path, error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ from nnmf.errors import DataError
 
 from ._cache import Columns
 from ._columns import as_column
-from ._duckdb import fetch_numbered, identifier, number_texts
+from ._duckdb import Room, fetch_numbered, identifier, number_texts
 from ._head import Columns as Wanted
 from ._head import by_position
 from ._ids import IdMap
 from ._layout import LARGEST_RATING, ROLES, shown
 from ._names import column_places
+from ._streamed import Stream
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,9 @@ _WIDE = {"UBIGINT", "HUGEINT", "UHUGEINT"}
 NUMBERS = INTEGERS | {"DOUBLE", "FLOAT", "DECIMAL"}
 
 
-def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, skip: bool | None = None) -> Columns:
+def read_relation(
+    con: Any, relation: str, name: str, columns: Wanted | None, skip: bool | None = None, room: Room | None = None
+) -> Columns:
     """The columns of a table or of a query in parentheses.
 
     Parameters
@@ -43,6 +47,8 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
         Which hold what: positions, or names by role; default: by known names, else by position.
     skip : bool, optional
         Whether rows that are no rating are left out; without it they are not, and the query is to do so.
+    room : Room, optional
+        What reading it may take; with it the columns are files.
 
     Raises
     ------
@@ -65,14 +71,13 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
         wanted.append(f"{_converted(role, identifier(names[at]), names[at], types[at], name)} AS {role}")
     rows = f"(SELECT {', '.join(wanted)} FROM {relation})"
     texts = {}
-    if any(types[at] not in NUMBERS for at in places[:2]):
+    if room or any(types[at] not in NUMBERS for at in places[:2]):
         con.execute(f"CREATE OR REPLACE TEMP TABLE nnmf_parsed AS SELECT * FROM {rows}")
         rows = "temp.nnmf_parsed"
     for at, side in enumerate(ROLES[:2]):
         if types[places[at]] not in NUMBERS:
             texts[side] = number_texts(con, rows, side, f"{side} <> ''")
-    stamp = ", timestamp" if len(places) > 3 else ""
-    arrays, missing = fetch_numbered(con, rows, [side in texts for side in ROLES[:2]], f"rating{stamp}")
+    stamp = "timestamp" if len(places) > 3 else ""
 
     def value_of(role: str) -> str | None:
         """The first value that is no usable one of its role."""
@@ -84,7 +89,39 @@ def read_relation(con: Any, relation: str, name: str, columns: Wanted | None, sk
         ).fetchone()
         return found[0] if found else None
 
-    return _columns_of(arrays, missing, texts, name, skip, value_of)
+    def check(n_rows: int, n_bad: int, first: int, role: str) -> None:
+        """Refuse rows that are no ratings, the first of which lacks a role, unless they may be skipped; and no others."""
+        if n_bad and not skip:
+            way_out = "with a WHERE in the query" if skip is None else "with on_error='skip' (--on-error skip)"
+            raise DataError(
+                f"{name}: row {first + 1} has no usable {role}: {_reason(role, value_of(role))} ({n_bad} such rows in "
+                f"all); mend them, or leave them out {way_out}."
+            )
+        if n_bad == n_rows:
+            skipped = f", for all {n_bad} rows were skipped" if n_bad else ""
+            raise DataError(
+                f"{name}: holds no ratings{skipped}; give at least one row of user, item, rating[, timestamp]."
+            )
+
+    if room:
+        return _streamed(Stream(room, con, rows, stamp), ROLES[: len(places)], texts, check)
+    others = f"rating, {stamp}" if stamp else "rating"
+    return _columns_of(*fetch_numbered(con, rows, [side in texts for side in ROLES[:2]], others), texts, name, check)
+
+
+def _streamed(
+    stream: Stream, roles: tuple[str, ...], texts: dict[str, Any], check: Callable[[int, int, int, str], None]
+) -> Columns:
+    """The columns of the table of a stream, in files."""
+    no_rating = " OR ".join(f"{role} IS NULL" for role in roles)
+    which = " ".join(f"WHEN {role} IS NULL THEN '{role}'" for role in roles)
+    n_bad, first, role = stream.con.execute(
+        f"SELECT count(*), min(rowid), arg_min(CASE {which} END, rowid) FROM {stream.source} WHERE {no_rating}"
+    ).fetchone()
+    check(stream.n_rows, n_bad, first or 0, role or "")
+    found = stream.columns([texts.get("user"), texts.get("item")])
+    assert found is not None
+    return replace(found, n_skipped=n_bad)
 
 
 def _columns_of(
@@ -92,24 +129,14 @@ def _columns_of(
     missing: dict[str, np.ndarray],
     texts: dict[str, Any],
     name: str,
-    skip: bool | None,
-    value_of: Callable[[str], str | None],
+    check: Callable[[int, int, int, str], None],
 ) -> Columns:
     bad = np.zeros(len(arrays["rating"]), bool)
     for mask in missing.values():
         bad |= mask
     n_bad = int(bad.sum())
-    if n_bad and not skip:
-        row = int(np.argmax(bad))
-        role = next(role for role, mask in missing.items() if mask[row])
-        way_out = "with a WHERE in the query" if skip is None else "with on_error='skip' (--on-error skip)"
-        raise DataError(
-            f"{name}: row {row + 1} has no usable {role}: {_reason(role, value_of(role))} ({n_bad} such rows in all); "
-            f"mend them, or leave them out {way_out}."
-        )
-    if n_bad == len(bad):
-        skipped = f", for all {n_bad} rows were skipped" if n_bad else ""
-        raise DataError(f"{name}: holds no ratings{skipped}; give at least one row of user, item, rating[, timestamp].")
+    first = int(np.argmax(bad)) if n_bad else 0
+    check(len(bad), n_bad, first, next((role for role, mask in missing.items() if mask[first]), ""))
     if n_bad:
         arrays = {role: array[~bad] for role, array in arrays.items()}
     maps, index = [], []

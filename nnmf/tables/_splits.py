@@ -9,9 +9,14 @@ from nnmf.errors import ConfigError
 
 def shuffled(n: int, seed: int) -> np.ndarray:
     """The positions 0 .. n-1 in random order: int64 array of shape (n,)."""
+    return generator(seed).permutation(n)
+
+
+def generator(seed: int) -> np.random.Generator:
+    """What draws by a seed; a ConfigError for what is none."""
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ConfigError(f"seed: got {seed!r}; give a whole number of at least 0.")
-    return np.random.default_rng(seed).permutation(n)
+    return np.random.default_rng(seed)
 
 
 def n_of_train(fraction: float, n: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._ratings import Ratings
+from ._sums import counts_of, extent, mean_of
 
 
 @dataclass(frozen=True)
@@ -81,18 +82,19 @@ def gini_index(counts: np.ndarray) -> float:
 
 def statistics(ratings: Ratings) -> Statistics:
     """Statistics of a table; ratings of unknown users or items are left out."""
-    if not ratings.known.all():
+    if ratings.n_unknown:
         ratings = ratings.take(ratings.known)
-    per_user = np.bincount(ratings.user, minlength=ratings.n_users)
-    per_item = np.bincount(ratings.item, minlength=ratings.n_items)
+    per_user = counts_of(ratings.user, ratings.n_users)
+    per_item = counts_of(ratings.item, ratings.n_items)
+    lowest, highest = extent(ratings.rating)
     return Statistics(
         name=ratings.name,
         n_users=ratings.n_users,
         n_items=ratings.n_items,
         n_ratings=len(ratings),
-        lowest=float(ratings.rating.min()),
-        highest=float(ratings.rating.max()),
-        mean=float(ratings.rating.mean(dtype=np.float64)),
+        lowest=float(lowest),
+        highest=float(highest),
+        mean=mean_of(ratings.rating),
         density=len(ratings) / (ratings.n_users * ratings.n_items),
         per_user=Spread.of(per_user),
         per_item=Spread.of(per_item),

@@ -6,15 +6,18 @@ import hashlib
 import logging
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError
+from nnmf.files import Spill, walk
 
 from ._checks import checked_columns, checked_scale
 from ._features import Features
 from ._ids import UNKNOWN, IdMap
+from ._sums import extent
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,9 @@ class Table:
         Numbers that tell the unknown users apart, -1 where the user is known; None where none is unknown.
     user_features, item_features : Features or None
         What is known about users and items, see `with_features`; whatever is made of a table has the same objects.
+    home : Path or None
+        Folder of a table that is larger than the memory may be, as `Ratings.open` maps it: its columns are files there, and
+        what is sorted of it lies there, too; None for a table in memory.
 
     Raises
     ------
@@ -67,6 +73,7 @@ class Table:
     strangers: np.ndarray | None = None
     user_features: Features | None = None
     item_features: Features | None = None
+    home: Path | None = None
 
     def __post_init__(self) -> None:
         if len(self) > _MOST_RATINGS:
@@ -78,8 +85,8 @@ class Table:
         ).items():
             object.__setattr__(self, name, column)
         if self.scale is OWN_SCALE:
-            scale = (float(self.rating.min()), float(self.rating.max())) if len(self) else (0.0, 0.0)
-            object.__setattr__(self, "scale", scale)
+            low, high = extent(self.rating) if len(self) else (0.0, 0.0)
+            object.__setattr__(self, "scale", (float(low), float(high)))
         else:
             object.__setattr__(self, "scale", checked_scale(self.scale))
         self._freeze()
@@ -124,12 +131,18 @@ class Table:
         return (self.user != UNKNOWN) & (self.item != UNKNOWN)
 
     @cached_property
+    def n_unknown(self) -> int:
+        """Ratings whose user or item is unknown."""
+        return sum(int(((user == UNKNOWN) | (item == UNKNOWN)).sum()) for user, item in walk(self.user, self.item))
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the ratings and their ids, by which a table is known again."""
         digest = hashlib.sha256()
         ids = (array for known in (self.users, self.items) for array in known.to_arrays().values())
         for column in (self.user, self.item, self.rating, *ids):
-            digest.update(np.ascontiguousarray(column).data)
+            for (part,) in walk(column):
+                digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()
 
     # -- features ----------------------------------------------------------------------------------------------------
@@ -168,12 +181,17 @@ class Table:
                 logger.info(text, features.name, n_other, len(features), n_missing, len(ids), side, self.name)
         return replace(self, **changes) if changes else self
 
+    def say_in_memory(self, what: str) -> None:
+        """Log that something holds all ratings of a mapped table in memory, which then is to be large enough for them."""
+        if self.home is not None:
+            logger.warning("%s holds the table in memory: %s ratings of %s.", what, f"{len(self):,}", self.name)
+
     # -- selecting ---------------------------------------------------------------------------------------------------
     def take(self: _Self, rows: np.ndarray) -> _Self:
         """The rows at the given positions (or of the given mask), with the same id maps."""
         columns: dict[str, Any] = {name: getattr(self, name) for name in _COLUMNS}
         taken: dict[str, Any] = {name: None if column is None else column[rows] for name, column in columns.items()}
-        return replace(self, **taken)
+        return replace(self, **taken, home=None)
 
     def mapped(self: _Self, like: Table) -> _Self:
         """This table under the id maps and scale of another; ids the other lacks are marked -1."""
@@ -181,22 +199,36 @@ class Table:
 
     def under(self: _Self, users: IdMap, items: IdMap, scale: tuple[float, float]) -> _Self:
         """This table under other id maps and another scale; ids the maps lack are marked -1."""
-        columns = {}
-        for side, ids, known in (("user", self.users, users), ("item", self.items, items)):
-            # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
-            table = np.append(known.index_of(ids), np.int32(UNKNOWN))
-            columns[side] = table[getattr(self, side)]
-        strangers = self._strangers(columns["user"])
-        return replace(self, **columns, users=users, items=items, scale=scale, strangers=strangers)
+        if self.users == users and self.items == items:
+            return replace(self, users=users, items=items, scale=scale)
+        # One look-up an id, not one a rating; the last cell answers for ids unknown here already.
+        of_user, of_item = (
+            np.append(known.index_of(ids), np.int32(UNKNOWN))
+            for ids, known in ((self.users, users), (self.items, items))
+        )
+        if self.home is None:
+            user, item = of_user[self.user], of_item[self.item]
+            strangers = self._strangers(self.user, self.strangers, user)
+        else:
+            spills = [Spill(self.home, np.int32) for _ in range(3)]
+            before = self.user if self.strangers is None else self.strangers
+            for old, of_old, numbers in walk(self.user, self.item, before):
+                part = of_user[old]
+                found = self._strangers(old, None if self.strangers is None else numbers, part)
+                found = np.full(len(part), UNKNOWN, np.int32) if found is None else found
+                for spill, column in zip(spills, (part, of_item[of_old], found), strict=True):
+                    spill.append(column)
+            user, item, strangers = (spill.column() for spill in spills)
+            strangers = None if len(user) == 0 or extent(user)[0] != UNKNOWN else strangers
+        return replace(self, user=user, item=item, users=users, items=items, scale=scale, strangers=strangers)
 
-    def _strangers(self, user: np.ndarray) -> np.ndarray | None:
-        """What tells those apart whom other id maps, by which they are ``user``, do not know."""
+    def _strangers(self, old: np.ndarray, before: np.ndarray | None, user: np.ndarray) -> np.ndarray | None:
+        """What tells those of this table's users apart whom other id maps, by which they are ``user``, do not know."""
         unknown = user == UNKNOWN
         if not unknown.any():
             return None
         # Those who are known here by their index, those who were unknown before by their number behind all indices.
-        before = np.zeros(len(user), np.int32) if self.strangers is None else self.strangers
-        numbers = np.where(self.user == UNKNOWN, np.int32(self.n_users) + before, self.user)
+        numbers = np.where(old == UNKNOWN, np.int32(self.n_users) + (0 if before is None else before), old)
         return np.where(unknown, numbers, np.int32(UNKNOWN))
 
     def compact(self: _Self) -> _Self:
@@ -206,8 +238,9 @@ class Table:
             index = getattr(self, side)
             self.require_known(index)
             columns[side + "s"], columns[side] = ids.used(index)
-        return replace(self, **columns)
+        return replace(self, **columns, home=None)
 
     def require_known(self, *indices: np.ndarray) -> None:
-        if any((index == UNKNOWN).any() for index in indices):
+        """Refuse columns of indices that hold an `UNKNOWN`."""
+        if any(len(index) and extent(index)[0] == UNKNOWN for index in indices):
             raise DataError(f"{self.name}: holds ratings of unknown users or items; drop them with take(known) first.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from nnmf.errors import DataError
 
 from ._cache import Columns
 from ._columns import is_whole
-from ._duckdb import fetch_numbered, number_texts
+from ._duckdb import Room, fetch_numbered, number_texts
 from ._head import Columns as Wanted
 from ._head import Head, find_layout, looks_like_number
 from ._ids import IdMap
 from ._layout import ROLES, LineFault, OpenQuote, closes_quote, shown, split_line
 from ._plain import BLANKS, USUAL_BLANKS, plain_rows
+from ._streamed import Odd, Stream, numbered_texts
 from ._texts import Texts
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ LONGEST_LINE = 1 << 21
 # Four bytes that stand together in no table: DuckDB is to give whole lines.
 _NO_DELIMITER = "\x1e\x02\x1d\x03"
 _ODD_ROWS = 10_000
+# Of the table ``parsed``.
+_LEFT = "SELECT line FROM parsed WHERE rating IS NULL ORDER BY rowid"
 # Lines in which a field in quotes that runs over the end of its own is looked for: further below, quotes are others.
 _QUOTED_LINES = 20
 
@@ -42,20 +45,6 @@ def lines_of(source: str, compression: str) -> str:
         f"escape = '', comment = '', delim = '{_NO_DELIMITER}', compression = '{compression}', "
         f"max_line_size = {LONGEST_LINE})"
     )
-
-
-@dataclass
-class _Odd:
-    """What Python read of the lines that DuckDB left: good ones with their places in the file, and the bad."""
-
-    place: list[int] = field(default_factory=list)
-    ids: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
-    rating: list[float] = field(default_factory=list)
-    stamp: list[int | None] = field(default_factory=list)
-    n_bad: int = 0
-    first_bad: DataError | None = None
-    #: lines that stand within a field in quotes
-    within: list[slice] = field(default_factory=list)
 
 
 class TextTable:
@@ -73,12 +62,20 @@ class TextTable:
         As DuckDB calls it: "none", "gzip" or "zstd".
     not_text : frozenset of int
         The lines (from 0) that are not UTF-8; they stand escaped in the copy, with a NUL at the end.
+    room : Room, optional
+        What reading it may take; with it the columns are files.
     """
 
     def __init__(
-        self, path: Path, con: Any, source: str, compression: str, not_text: frozenset[int] = frozenset()
+        self,
+        path: Path,
+        con: Any,
+        source: str,
+        compression: str,
+        not_text: frozenset[int] = frozenset(),
+        room: Room | None = None,
     ) -> None:
-        self.path, self.con, self.not_text = path, con, not_text
+        self.path, self.con, self.not_text, self.room = path, con, not_text, room
         self.lines = lines_of(source, compression)
 
     def read(self, delimiter: str | None, header: bool | None, columns: Wanted | None, skip: bool) -> Columns:
@@ -157,42 +154,75 @@ class TextTable:
         query = plain_rows(self.layout, self.lines, as_text, self.integer, self.blanks, self.quoted)
         stamp = ", stamp" if len(self.layout.columns) > 3 else ""
         texts: list[Texts | None] = [None, None]
-        source = f"({query})"
-        if any(as_text):
+        source, left = f"({query})", f"SELECT line FROM ({query}) WHERE rating IS NULL"
+        if any(as_text) or self.room:
             # Parsed once, then numbered: DuckDB writes to disk what memory does not hold.
-            self.con.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT user, item, rating{stamp} FROM {source}")
-            source = "parsed"
+            self.con.execute(
+                f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT user, item, rating{stamp}, "
+                f"CASE WHEN rating IS NULL THEN line END AS line FROM {source}"
+            )
+            source, left = "parsed", _LEFT
         for at, side in enumerate(ROLES[:2]):
             if as_text[at]:
                 texts[at] = known = number_texts(self.con, source, side, "rating IS NOT NULL")
                 if self.blanks != BLANKS and not self.layout.keys and known.have_blank_ends():
                     self.blanks, as_text[:] = BLANKS, self.text_at_first
                     return None
+        if self.room:
+            return self._streamed(self.room, as_text, texts, skip)
         found, missing = fetch_numbered(self.con, source, as_text, f"rating{stamp}")
         odd_rows = missing.get("rating", np.zeros(0, bool))
         for at, side in enumerate(ROLES[:2]):
             if not as_text[at] and side in missing:
                 no_number = missing[side] & ~odd_rows if len(odd_rows) else missing[side]
                 if no_number[self.start :].any():
-                    if self.integer == "BIGINT":
-                        as_text[at] = True
-                    self.integer = "BIGINT"
+                    self._note_texts(as_text, at)
                     return None
-        odd = self._read_odd(query, np.flatnonzero(odd_rows), skip)
-        for at in (0, 1):
-            if not as_text[at] and not all(map(is_whole, odd.ids[at])):
-                as_text[at] = True
-        if any(known and texts[at] is None for at, known in enumerate(as_text)):
+        odd = self._read_odd(left, np.flatnonzero(odd_rows), skip)
+        if self._are_texts(as_text, odd):
             return None
         return self._assembled(found, texts, odd_rows, odd)
 
+    def _streamed(self, room: Room, as_text: list[bool], texts: list[Texts | None], skip: bool) -> Columns | None:
+        """The columns of the table ``parsed``, in files; None as `_read`."""
+        for at, side in enumerate(ROLES[:2]):
+            query = (
+                f"SELECT 1 FROM parsed WHERE rating IS NOT NULL AND {side} IS NULL AND rowid >= {self.start} LIMIT 1"
+            )
+            if not as_text[at] and self.con.execute(query).fetchone():
+                self._note_texts(as_text, at)
+                return None
+        places = self.con.execute("SELECT rowid AS place FROM parsed WHERE rating IS NULL ORDER BY rowid").fetchnumpy()
+        odd = self._read_odd(_LEFT, np.ma.getdata(places["place"]), skip)
+        if self._are_texts(as_text, odd):
+            return None
+        stamp = "stamp" if len(self.layout.columns) > 3 else ""
+        stream = Stream(room, self.con, "parsed", stamp, odd, self.start)
+        found = stream.columns(texts)
+        if found is None:
+            raise odd.first_bad or self._empty()
+        return replace(found, n_skipped=odd.n_bad + stream.n_within)
+
+    def _note_texts(self, as_text: list[bool], at: int) -> None:
+        """Note that ids of a side are no integers of the type that was tried: they are to be read again."""
+        if self.integer == "BIGINT":
+            as_text[at] = True
+        self.integer = "BIGINT"
+
+    def _are_texts(self, as_text: list[bool], odd: Odd) -> bool:
+        """Whether a side's ids turn out to be texts by the lines that Python read, which is then noted."""
+        before = list(as_text)
+        for at in (0, 1):
+            as_text[at] = as_text[at] or not all(map(is_whole, odd.ids[at]))
+        return as_text != before
+
     # -- in Python ---------------------------------------------------------------------------------------------------
-    def _read_odd(self, query: str, places: np.ndarray, skip: bool) -> _Odd:
-        """Read the lines that DuckDB left, at the given places, one by one."""
-        odd = _Odd()
+    def _read_odd(self, left: str, places: np.ndarray, skip: bool) -> Odd:
+        """Read the lines that DuckDB left, which the SQL selects, at the given places, one by one."""
+        odd = Odd()
         if not len(places):
             return odd
-        rows = self.con.execute(f"SELECT line FROM ({query}) WHERE rating IS NULL")
+        rows = self.con.execute(left)
         at, opened = 0, None
         while lines := rows.fetchmany(_ODD_ROWS):
             for place, (line,) in zip(places[at : at + len(lines)].tolist(), lines, strict=True):
@@ -228,7 +258,7 @@ class TextTable:
         return line.removesuffix("\0") if place in self.not_text else line
 
     def _assembled(
-        self, found: dict[str, np.ndarray], texts: list[Texts | None], odd_rows: np.ndarray, odd: _Odd
+        self, found: dict[str, np.ndarray], texts: list[Texts | None], odd_rows: np.ndarray, odd: Odd
     ) -> Columns:
         """The columns of all good lines, in the file's order."""
         place = np.array(odd.place, np.int64)
@@ -255,7 +285,12 @@ class TextTable:
                 found[side][place] = list(map(int, given))
                 ids, index = IdMap.number(found[side] if every else found[side][keep])
             else:
-                ids, index = _numbered_texts(known, found[side], place, given)
+                ids, rank = numbered_texts(known, given)
+                index = found[side].astype(np.int32)
+                if rank is not None:
+                    # What DuckDB has no code for stands under any, until it is set here or left out.
+                    index = rank[np.clip(index, 0, len(known))]
+                    index[place] = rank[len(known) :]
                 ids, index = (ids, index) if every else ids.used(index[keep])
             del found[side]
             indices.append(index)
@@ -283,15 +318,3 @@ class TextTable:
             f"{self.path}, line {place + 1}: cannot read {shown(line)}: {fault}, expected {self.layout}; "
             f"{ways}, or leave such lines out with on_error='skip' (--on-error skip)."
         )
-
-
-def _numbered_texts(known: Texts, code: np.ndarray, place: np.ndarray, given: list[str]) -> tuple[IdMap, np.ndarray]:
-    """The map of the texts that DuckDB numbered and those of the odd lines, and the index of every line."""
-    index = code.astype(np.int32)
-    if not given:
-        return IdMap.of_distinct(known), index
-    ids, rank = IdMap.number_texts(known.joined(Texts.of(given)))
-    # What DuckDB has no code for stands under any, until it is set here or left out.
-    index = rank[np.clip(index, 0, len(known))]
-    index[place] = rank[len(known) :]
-    return ids, index

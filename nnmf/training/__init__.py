@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._callbacks import Callback, EarlyStopping, EpochResult, log_epoch
 from ._history import History
 from ._keeper import Join, Keeper
-from ._loop import Course, Progress, Sample, root_mean_square, run, uninterrupted
+from ._loop import Course, Progress, Sample, run, uninterrupted
 from ._progress import TrainingProgress, chosen_progress, duration
 from ._protocols import Learner, Scorer, Snapshot, Tick
 
@@ -27,7 +27,6 @@ __all__ = [
     "chosen_progress",
     "duration",
     "log_epoch",
-    "root_mean_square",
     "run",
     "uninterrupted",
 ]

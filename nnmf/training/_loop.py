@@ -15,7 +15,8 @@ import numpy as np
 
 from nnmf.config import TrainConfig
 from nnmf.errors import TrainingError
-from nnmf.tables import Ratings
+from nnmf.files import gather
+from nnmf.tables import Ratings, root_mean_square
 
 from ._callbacks import EpochResult
 from ._keeper import Keeper
@@ -107,12 +108,6 @@ def run(learner: Learner, train: Ratings, course: Course) -> None:
             course.progress.end()
 
 
-def root_mean_square(rating: np.ndarray) -> float:
-    """Size of ratings, from zero: what predicting zero would have for RMSE."""
-    # Summed in float64, whose range the squares of float32 do not leave, without a copy of the column in it.
-    return math.sqrt(float(np.einsum("i,i->", rating, rating, dtype=np.float64)) / len(rating))
-
-
 class Sample:
     """Some of a table's ratings, evenly spread, on which a scorer is quickly judged.
 
@@ -124,7 +119,9 @@ class Sample:
 
     def __init__(self, ratings: Ratings) -> None:
         rows = np.unique(np.linspace(0, len(ratings) - 1, min(len(ratings), _SAMPLE)).astype(np.int64))
-        self.user, self.item, self.rating = ratings.user[rows], ratings.item[rows], ratings.rating[rows]
+        self.user, self.item, self.rating = (
+            gather(column, rows) for column in (ratings.user, ratings.item, ratings.rating)
+        )
 
     def rmse(self, scorer: Scorer) -> float:
         """RMSE of the unclipped predictions; NaN where one is no number."""
