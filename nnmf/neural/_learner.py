@@ -23,7 +23,16 @@ from nnmf.training import Learner, Snapshot, Tick, root_mean_square
 
 from ._iterator import DataIter
 from ._scorer import NetworkScorer
-from ._steps import initializers, is_tutorial, level, optimizer, other_initializer, rows_a_batch, with_penalties
+from ._steps import (
+    busiest,
+    initializers,
+    is_tutorial,
+    level,
+    optimizer,
+    other_initializer,
+    rows_a_batch,
+    with_penalties,
+)
 
 mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
@@ -184,7 +193,9 @@ class NetworkLearner(Learner):
         self._metric = _FirstOutput(self.n_streamed)
         self._trained = with_penalties(self.symbol, config)
         names = [name for name in self._trained.list_arguments() if name in self.parameters]
-        self._optimizer = optimizer(self.symbol, names, config, self._momentum, self.n_streamed, batch_size)
+        self._optimizer = optimizer(
+            self.symbol, names, config, self._momentum, self.n_streamed, batch_size, busiest(train)
+        )
 
     def _check_range(self, train: Ratings) -> None:
         low, high = float(train.rating.min(initial=0)), float(train.rating.max(initial=1))

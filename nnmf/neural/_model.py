@@ -55,7 +55,9 @@ class NetworkModel(Model):
     Update, by batches of B rows, which follow the table unless ``batch_size`` is given:
     ``m = momentum * m - learning_rate * gradient``, ``w = w + m``; the learning rate of a batch that follows the table is for 64 rows, and
     tables of users and items take ``B / 64`` of it. Initial tables are normal with standard deviation ``init_std``, biases (tables whose
-    parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule.
+    parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule. Elements of the gradients of the ratings are cut off far
+    beyond what 1 to 5 stars come to: of a layer at 0.5, of a table, all of whose batch is summed, at ``(32 + 4 m) / B``, m the ratings
+    that its busiest user or item has in a batch.
 
     With ``preset="tutorial"``: no mean and no unit; ``l2 / 2`` times the squared norm of each parameter named ``*_weight`` at every step;
     initial values uniform from +-0.01, biases zero. A network that ends in LogisticRegressionOutput has no mean and unit either.
