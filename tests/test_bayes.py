@@ -337,3 +337,13 @@ def test_the_command_reports_intervals(tmp_path):
     assert "in 90 % interval" in done.stdout and "test within@50" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0.85 < summary["test_within_90"] < 0.95
+
+
+def test_going_on_with_a_part_of_the_ratings_is_said(caplog):
+    train, _ = low_rank(noise=0.3).split(0.8)
+    model = nnmf.fit("bayes", train, n_epochs=2, n_factors=3)
+    with caplog.at_level("WARNING", logger="nnmf"):
+        model.fit_more(train, n_epochs=1)
+        assert not caplog.records
+        model.fit_more(train.take(np.arange(len(train)) < 100), n_epochs=1)
+    assert f"holds 100 of the {len(train)} ratings that the model was trained on" in caplog.text
