@@ -146,6 +146,10 @@ def test_what_cannot_be_asked(model, tables):
         (lambda: svd.recommend(1, risk=1), "knows no deviations"),
         (lambda: svd.evaluate(train, ["within@90"]), "knows no deviations"),
         (lambda: model.interval([1], [1], level=90), "level: got 90"),
+        (
+            lambda: model.recommend(1, risk=1e308),
+            r"risk: got 1e\+308, which makes scores that no float32 holds; give a",
+        ),
         (lambda: model.interval([1], [1], level=True), "level: got True"),
         (lambda: model.recommend(1, risk="high"), "risk: got 'high'"),
         (lambda: model.evaluate(train, ["within@100"]), "metric: got 'within@100'"),

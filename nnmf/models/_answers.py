@@ -196,7 +196,12 @@ class Answers:
         pairs = np.repeat(user, n_items), np.tile(np.arange(n_items, dtype=np.int32), len(user))
         scores = self.predict(*pairs)
         if risk:
-            scores += np.float32(risk) * self.deviation(*pairs)
+            with np.errstate(over="ignore"):
+                scores += np.float32(risk) * self.deviation(*pairs)
+            if not np.isfinite(scores).all():
+                raise ConfigError(
+                    f"risk: got {risk:g}, which makes scores that no float32 holds; give a smaller number, such as -1."
+                )
         return scores.reshape(len(user), n_items)
 
     # -- neighbours --------------------------------------------------------------------------------------------------
