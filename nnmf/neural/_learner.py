@@ -48,6 +48,8 @@ _FEWEST_STEPS = 50
 # Root mean square of ratings, from zero, where a network begins: up to the one the default settings converge (from 15 on some
 # networks do not, were ML-100K's ratings multiplied or raised), and that of 1 to 5 stars.
 _LARGE_RATINGS, _STARS = 12.0, 3.7
+# Errors are measured in units of the ratings' spread, by the square of it.
+_SMALLEST_UNIT = 1e-18
 _quiet = logging.getLogger("nnmf.feedforward")
 _quiet.propagate = False
 
@@ -179,7 +181,13 @@ class NetworkLearner(Learner):
         if is_tutorial(config):
             self.advice = self._advise(train)
         elif self._anew:
-            self.symbol = with_head(self.symbol, *level(train, config.negatives or 0))
+            mean, unit = level(train, config.negatives or 0)
+            if not _SMALLEST_UNIT < unit < 1 / _SMALLEST_UNIT:
+                raise ConfigError(
+                    f"{train.name}: its ratings spread by {unit:.3g}, the square of which MXNet's float32 cannot hold; "
+                    f"divide them by {unit:.0e}, or leave out what is no rating."
+                )
+            self.symbol = with_head(self.symbol, mean, unit)
         self._iter = DataIter(
             train,
             batch_size,

@@ -42,6 +42,7 @@ mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
 
 _SYMBOL = "model-symbol.json"
+_LARGEST_INT = 2**31 - 1
 
 
 class NetworkModel(Model):
@@ -112,6 +113,8 @@ class NetworkModel(Model):
                 raise ConfigError(
                     f"{name}: got {value!r}, which a saved model could not hold; give numbers, texts, or lists of them."
                 ) from None
+            if isinstance(value, int) and abs(value) > _LARGEST_INT:
+                raise ConfigError(f"{name}: got {value}; MXNet's layers count to {_LARGEST_INT:,}, give less.")
 
     def _setup(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
         super().__init__(config)
