@@ -97,7 +97,7 @@ def loop_cache() -> Path:
 
 def _say_where(cache: _Cache) -> None:
     """Say so where Numba keeps loops elsewhere than it was told, as it does without a word."""
-    wanted = numba.config.CACHE_DIR
+    wanted = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     if wanted and Path(wanted).absolute() not in Path(cache.cache_path).absolute().parents:
         _say(
             "elsewhere",

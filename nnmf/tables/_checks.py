@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,10 @@ from nnmf.errors import ConfigError, DataError
 
 from ._columns import unmasked
 from ._ids import UNKNOWN
+
+logger = logging.getLogger("nnmf")
+
+_YEAR_5000 = 95_617_584_000
 
 
 def checked_columns(table: str, given: dict[str, Any], n_users: int, n_items: int) -> dict[str, np.ndarray | None]:
@@ -104,6 +109,16 @@ def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> 
         raise ConfigError(
             f"scale: got {scale}, and {table} has ratings from {rating.min():g} to {rating.max():g}; give a scale that "
             "holds them, or leave out what lies outside."
+        )
+
+
+def say_of_milliseconds(timestamp: np.ndarray, table: str) -> None:
+    """Say so where timestamps (n,), taken for seconds, lie in years that nobody has seen: mostly they are milliseconds."""
+    if len(timestamp) and timestamp.max() > _YEAR_5000:
+        logger.warning(
+            "%s: timestamps reach %d, which as seconds is beyond the year 5000; if they are milliseconds, divide them by 1000.",
+            table,
+            timestamp.max(),
         )
 
 

@@ -13,7 +13,7 @@ from nnmf.errors import ConfigError, DataError
 
 from ._building import arrays_of_frame, columns_of_arrays, found_columns
 from ._cache import Columns
-from ._checks import check_within
+from ._checks import check_within, say_of_milliseconds
 from ._duplicates import check_way, without_duplicates
 from ._query import read_query
 from ._readers import checked_path, read_columns
@@ -163,6 +163,8 @@ class Ratings(Table):
         name: str,
         scale: tuple[float, float] | None,
     ) -> Ratings:
+        if found.timestamp is not None:
+            say_of_milliseconds(found.timestamp, name)
         bounds = OWN_SCALE if scale is None else scale
         table = cls(found.user, found.item, found.rating, found.users, found.items, found.timestamp, name, bounds)
         if scale is not None:
