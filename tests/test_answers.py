@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
 
@@ -236,3 +238,69 @@ def test_a_table_of_strangers_is_said_wherever_it_is_given(small, caplog):
     caplog.clear()
     half = nnmf.Ratings.from_arrays([small.users.ids[0], 5000], [7000, 7001], [3.0, 3.0])
     assert model.rmse(half) >= 0 and not caplog.records
+
+
+# Every public question to a scorer, asked with columns that are none; what it answers to good ones is tested with the models.
+_BAD_COLUMNS = """
+import sys
+import numpy as np
+import nnmf
+from nnmf.errors import NnmfError
+from nnmf.testing import low_rank
+
+train = low_rank(noise=0.3).split(0.8)[0]
+if sys.argv[1] == "ordinal":
+    train = nnmf.Ratings.from_arrays(train.user, train.item, np.round(train.rating))
+kind, settings = {
+    "ordinal": ("bayes", {"likelihood": "ordinal"}),
+    "dated": ("bayes", {"features": "ids,day"}),
+}.get(sys.argv[1], (sys.argv[1], {}))
+if settings.get("features"):
+    train = nnmf.Ratings.from_arrays(train.user, train.item, train.rating, np.arange(len(train)) * 9000)
+scorer = nnmf.fit(kind, train, n_epochs=2, n_factors=3, progress=False, **settings).scorer
+good = np.array([0, 1])
+bad = [
+    np.array([10**8, 2**40]), np.array([-5, -(10**8)]), np.array([-1, 0]), np.array([0]), np.array([0.5, 1e9]), good[None],
+    np.array([2**63, 1], np.uint64), np.array([10**8, 0], np.int32), np.array(["0", "1"]), [[0], [0, 1]], None, 3,
+    np.array([None, 1]), np.array([True, False]), np.array(["NaT", "NaT"], "datetime64[s]"), np.array([scorer.sizes["user"], 0]),
+]
+names = [name for name in ("predict", "deviation", "interval", "probabilities") if hasattr(scorer, name)]
+n_refused = 0
+for name in names:
+    more = {"level": 0.9} if name == "interval" else {}
+    question = getattr(scorer, name)
+    for column in bad:
+        for columns in ((column, good), (good, column), (column, column)):
+            # A column of one alone is as good as another.
+            fine = isinstance(column, np.ndarray) and column.shape == (1,) and columns[0] is columns[1]
+            try:
+                question(*columns, **more)
+                assert fine or (column is bad[-1] and scorer.sizes["item"] > scorer.sizes["user"]), (name, columns)
+            except NnmfError as error:
+                assert "\\n" not in str(error), error
+                n_refused += 1
+    for stamp in bad[3:6] + bad[8:10] + bad[11:13]:
+        try:
+            question(good, good, stamp, **more)
+            raise SystemExit(f"{name}: answered for the timestamps {stamp}")
+        except NnmfError:
+            n_refused += 1
+    if name == "interval" and scorer.deviation(good, good) is None:
+        continue
+    answer = question(good[:0], good[:0], **more)
+    assert answer is None or all(len(part) == 0 for part in (answer if name == "interval" else (answer,)))
+for level in (0, 1, np.nan, "x", None, True, 0.9999999999999999):
+    try:
+        scorer.interval(good, good, level=level)
+        raise SystemExit(f"interval: answered for the level {level}")
+    except NnmfError:
+        n_refused += 1
+print(n_refused)
+"""
+
+
+@pytest.mark.parametrize("kind", ["funk_svd", "svd", "svdpp", "plain", "one_layer_mlp", "bayes", "dated", "ordinal"])
+def test_a_scorer_refuses_what_is_no_column_of_its_indices(kind):
+    done = subprocess.run([sys.executable, "-c", _BAD_COLUMNS, kind], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100

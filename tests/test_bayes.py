@@ -146,6 +146,10 @@ def test_what_cannot_be_asked(model, tables):
         (lambda: svd.recommend(1, risk=1), "knows no deviations"),
         (lambda: svd.evaluate(train, ["within@90"]), "knows no deviations"),
         (lambda: model.interval([1], [1], level=90), "level: got 90"),
+        (
+            lambda: model.recommend(1, risk=1e308),
+            r"risk: got 1e\+308, which makes scores that no float32 holds; give a",
+        ),
         (lambda: model.interval([1], [1], level=True), "level: got True"),
         (lambda: model.recommend(1, risk="high"), "risk: got 'high'"),
         (lambda: model.evaluate(train, ["within@100"]), "metric: got 'within@100'"),
@@ -349,3 +353,13 @@ def test_the_command_reports_intervals(tmp_path):
     assert "in 90 % interval" in done.stdout and "test within@50" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert 0.85 < summary["test_within_90"] < 0.95
+
+
+def test_going_on_with_a_part_of_the_ratings_is_said(caplog):
+    train, _ = low_rank(noise=0.3).split(0.8)
+    model = nnmf.fit("bayes", train, n_epochs=2, n_factors=3)
+    with caplog.at_level("WARNING", logger="nnmf"):
+        model.fit_more(train, n_epochs=1)
+        assert not caplog.records
+        model.fit_more(train.take(np.arange(len(train)) < 100), n_epochs=1)
+    assert f"holds 100 of the {len(train)} ratings that the model was trained on" in caplog.text

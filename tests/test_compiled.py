@@ -182,3 +182,10 @@ def test_usable_cores_follow_the_real_affinity() -> None:
     code += "from nnmf._compiled import usable_cores; print(usable_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "1\n", done.stderr
+
+
+def test_a_cache_that_is_a_file_is_said(tmp_path):
+    (tmp_path / "file").touch()
+    printed, said = answers(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "file"))
+    assert printed == "42 2.5\n" and len(said) == 1
+    assert f"$NUMBA_CACHE_DIR names {tmp_path / 'file'}, which is no folder that can be written" in said[0]

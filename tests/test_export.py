@@ -9,11 +9,12 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from nnmf import _mxnet
+from nnmf import _mxnet, fit
 from nnmf.errors import BackendError, ConfigError, DataError
 from nnmf.networks import NETWORKS, SEEN, build_network
 from nnmf.onnx import _graph as onnx_graph
 from nnmf.onnx._export import export_factors_onnx, export_onnx
+from nnmf.testing import low_rank
 
 mx = _mxnet.load()
 N_USERS, N_ITEMS, WIDTH = 60, 40, 4
@@ -349,3 +350,9 @@ def test_without_onnx_the_extra_is_named(tmp_path, monkeypatch):
 def test_importing_it_needs_neither_mxnet_nor_onnx():
     code = "import sys, nnmf.onnx; assert not {'mxnet', 'onnx'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_file_to_export_to_is_called_a_file():
+    model = fit("svd", low_rank(), n_epochs=1)
+    with pytest.raises(ConfigError, match=r"file: got None; give the path of a file\."):
+        model.export_onnx(None)

@@ -688,3 +688,24 @@ def test_auxiliary_states_are_those_after_the_last_batch():
     options = {"n_epochs": 1, "batch_size": 512, "learning_rate": 0.1, "ctx": "cpu"}
     means = {parameters(nnmf.fit(normed, train, **options))["norm_moving_mean"].tobytes() for _ in range(12)}
     assert len(means) == 1
+
+
+@pytest.mark.parametrize(("name", "setting"), [("plain", "n_factors"), ("dropout_mlp", "hidden_units")])
+def test_sizes_beyond_those_of_mxnet_are_refused_by_name(name, setting):
+    with pytest.raises(
+        ConfigError, match=rf"{setting}: got 2147483648; MXNet's layers count to 2,147,483,647, give less\."
+    ):
+        NetworkModel(name, **{setting: 2**31})
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-30, "one of 3e38"])
+def test_ratings_whose_squares_float32_does_not_hold_are_refused(size):
+    table = low_rank()
+    rating = table.rating * (1.0 if isinstance(size, str) else size)
+    if isinstance(size, str):
+        rating[0] = 3e38
+    ratings = Ratings.from_arrays(table.user, table.item, rating)
+    with pytest.raises(
+        ConfigError, match=r"its ratings spread by .*, the square of which MXNet's float32 cannot hold; divide"
+    ):
+        nnmf.fit("plain", ratings, n_epochs=1, ctx="cpu")

@@ -367,3 +367,23 @@ def test_a_network_predicts_by_the_same_command(capsys, stdin, tmp_path):
     assert code == 0, err
     found = np.array([row[2] for row in rows(out)[1:]], np.float32)
     assert found == pytest.approx(model.predict([3, 5], [7, 9]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("n_known", "n_strangers", "line"),
+    [
+        (
+            0,
+            2,
+            "Neither user nor item of 2 of 2 pairs is known to the model, so the mean rating answers for all of them; are",
+        ),
+        (0, 30, "of 30 of 30 pairs is known to the model, so the mean rating answers for all of them; are the columns"),
+        (70_000, 140_000, "of 140,000 of 210,000 pairs is known to the model, so the mean rating answers for them."),
+        (5, 0, None),
+    ],
+)
+def test_pairs_of_strangers_are_counted_over_the_whole_stream(saved, capsys, stdin, n_known, n_strangers, line):
+    stdin("3 7\n" * n_known + "9991 9992\n" * n_strangers)
+    code, out, err = run(capsys, main, saved.folder, "--pairs", "-")
+    assert code == 0 and out.count("\n") == 1 + n_known + n_strangers
+    assert err.count("known to the model") == (line is not None) and (line is None or line in err)

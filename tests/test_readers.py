@@ -419,3 +419,16 @@ def test_duckdb_reads_a_file_as_its_lines_are_read(tmp_path_factory, lines, mark
     assert [str(item) for item in found.item_id.tolist()] == [row[1] for row in rows]
     assert found.rating.tolist() == [float(np.float32(row[2])) for row in rows]
     assert found.n_skipped == n_bad
+
+
+def test_timestamps_that_look_like_milliseconds_are_said_once(tmp_path, caplog):
+    path = tmp_path / "ms.csv"
+    path.write_text("user,item,rating,timestamp\n1,1,3,1577836800000\n1,2,4,1577836900000\n2,1,5,1577837800000\n")
+    with caplog.at_level("WARNING", logger="nnmf"):
+        assert Ratings.from_file(path).timestamp.max() == 1577837800000
+        assert [record.getMessage() for record in caplog.records] == [
+            "ms.csv: timestamps reach 1577837800000, which as seconds is beyond the year 5000; if they are milliseconds, "
+            "divide them by 1000."
+        ]
+        Ratings.from_arrays([1], [2], [3.0], [1577836800])
+    assert len(caplog.records) == 1

@@ -1,6 +1,7 @@
 """Run folders: who may write them, what stays when a run is replaced, killed, terminated or goes on elsewhere."""
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -240,3 +241,13 @@ def test_arguments_that_are_no_tables(tables):
     for n in (10**9, 10**12, 2**63):
         with pytest.raises(ConfigError, match=r"there are \d+ items to list"):
             model.recommend(model.users.ids[:2], n)
+
+
+def test_a_disk_that_is_full_when_a_folder_is_made_is_named(tmp_path, monkeypatch):
+    def full(path):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("nnmf.storage._runs.Claim", full)
+    with pytest.raises(DataError, match=r"run: cannot be written \(No space left on device\)"):
+        RunFolder.begin(tmp_path / "run", {})

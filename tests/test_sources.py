@@ -538,3 +538,12 @@ def test_clearing_datasets_leaves_what_is_not_theirs() -> None:
     assert clear_datasets() == 12
     assert sorted(path.name for path in cache_dir().iterdir()) == ["ml-100k", "ml-100k.lock", "ml-1m.lock"]
     assert [path.name for path in folder.iterdir()] == ["mine"]
+
+
+def test_a_split_by_time_without_timestamps_names_the_setting(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("user,item,rating\n1,1,3\n1,2,4\n2,1,5\n2,2,1\n")
+    with pytest.raises(
+        DataError, match=r"split_by='time' \(--split-by time\) has nothing to go by; give 'rating' or 'user'"
+    ):
+        load_tables(DataConfig(dataset=str(path), split_by="time"))

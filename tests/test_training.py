@@ -457,3 +457,18 @@ def test_what_training_needs_is_asked_for(tables):
         fit("plain", train, valid.take(np.zeros(len(valid), bool)), **FAST)
     with pytest.raises(ConfigError, match="not trained yet"):
         NetworkModel("plain").predict([1], [1])
+
+
+@pytest.mark.parametrize("kind", ["plain", "biased", "biased_mlp", "one_layer_mlp"])
+def test_counts_with_a_heavy_tail_do_not_throw_a_network_off(kind, caplog):
+    """Play counts, a few of them a thousand times the others; what cannot be foretold is said to be so of the test ratings."""
+    rng = np.random.default_rng(4)
+    user, item = np.divmod(rng.choice(1000 * 1500, 20_000, replace=False), 1500)
+    counts = np.minimum(rng.zipf(2.0, 20_000), 20_000)
+    train, test = Ratings.from_arrays(user, item, counts.astype(float)).split(0.8)
+    with caplog.at_level(logging.WARNING, logger="nnmf"):
+        model = fit(kind, train, test=test, ctx="cpu")
+    assert model.history[-1].train_rmse <= 1.001 * train.rating.std()
+    assert model.rmse(test) < 2 * test.rating.std()
+    mean = np.sqrt(np.mean((test.rating.astype(float) - train.rating.mean(dtype=float)) ** 2))
+    assert ("test RMSE" in caplog.text) == (model.history[-1].test_rmse >= mean)

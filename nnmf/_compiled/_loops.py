@@ -76,6 +76,8 @@ def compiled(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         dispatcher._cache = _Cache(dispatcher.py_func)
     except (RuntimeError, OSError) as error:  # "cannot cache function: no locator available"
         _say("lost", _no_folder(error))
+    else:
+        _say_where(dispatcher._cache)
     return dispatcher
 
 
@@ -91,6 +93,17 @@ def loop_cache() -> Path:
         return Path(FunctionCache(loop_cache).cache_path)
     except (RuntimeError, OSError) as error:
         raise BackendError(_no_folder(error)) from error
+
+
+def _say_where(cache: _Cache) -> None:
+    """Say so where Numba keeps loops elsewhere than it was told, as it does without a word."""
+    wanted = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    if wanted and Path(wanted).absolute() not in Path(cache.cache_path).absolute().parents:
+        _say(
+            "elsewhere",
+            f"$NUMBA_CACHE_DIR names {wanted}, which is no folder that can be written: compiled loops are kept in "
+            f"{cache.cache_path}.",
+        )
 
 
 def _no_folder(error: Exception) -> str:

@@ -147,21 +147,32 @@ def _predictions(arguments: Any, model: Model) -> Iterator[_Block]:
 
     name = "standard input" if arguments.pairs == "-" else arguments.pairs
     sides = (("user", model.users), ("item", model.items))
+    n_pairs = n_strangers = 0
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if arguments.pairs == "-" else Path(name).open("rb") as file:
             reader = PairReader(file, name, (not model.users.is_text, not model.items.is_text))
             for line, *columns in reader.blocks():
+                index = [known.index(ids) for (_, known), ids in zip(sides, columns, strict=True)]
                 if arguments.unknown == "error":
-                    for (side, known), ids in zip(sides, columns, strict=True):
-                        unknown = known.index(ids) < 0
-                        if unknown.any():
-                            row = int(unknown.argmax())
+                    for (side, known), ids, found in zip(sides, columns, index, strict=True):
+                        if (found < 0).any():
+                            row = int((found < 0).argmax())
                             raise reader.fault(
                                 line[row], f"{side} {ids[row]!r} is not among the {len(known)} {side}s trained on."
                             )
-                yield (*columns, model.predict(*columns, clip=not arguments.no_clip))
+                n_pairs += len(line)
+                n_strangers += int(((index[0] < 0) & (index[1] < 0)).sum())
+                prediction = model.predict_index(*index)
+                yield (*columns, prediction if arguments.no_clip else prediction.clip(*model.answers.catalogue.scale))
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions.") from None
+    if n_strangers:
+        # Of the whole stream: a block of it may be all strangers where the file is not.
+        logger.warning(
+            "Neither user nor item of %s is known to the model, so the mean rating answers for %s",
+            f"{n_strangers:,} of {n_pairs:,} pairs",
+            "them." if n_strangers < n_pairs else "all of them; are the columns the other way round?",
+        )
 
 
 # -- lists -----------------------------------------------------------------------------------------------------------

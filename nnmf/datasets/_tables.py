@@ -198,6 +198,10 @@ def _load_files(config: DataConfig) -> tuple[Ratings, Ratings]:
 def _split(table: Ratings, fraction: float, config: DataConfig) -> tuple[Ratings, Ratings]:
     seed = config.split_seed or 0
     if config.split_by == "time":
+        if table.timestamp is None:
+            raise DataError(
+                f"{table.name}: has no timestamps, so split_by='time' (--split-by time) has nothing to go by; give 'rating' or 'user'."
+            )
         return table.split_by_time(fraction)
     if config.split_by == "user":
         return table.split_by_user(fraction, seed)

@@ -50,6 +50,7 @@ class GibbsLearner(Learner):
     ) -> None:
         self.config, self.features, self._start = config, features, start
         self.sizes = len(catalogue.users), len(catalogue.items)
+        self._n_seen = int(catalogue.user_count.sum())
         self._chains: Chains | None = None
 
     def begin(self, train: Ratings) -> None:
@@ -58,6 +59,14 @@ class GibbsLearner(Learner):
             assert isinstance(self._start.scorer, PosteriorScorer)
             before = self._start.scorer
         self.n_streamed = len(train)
+        if before is not None and len(train) < self._n_seen:
+            logger.warning(
+                "%s holds %d of the %d ratings that the model was trained on, and bayes draws from these alone: what only the others "
+                "told is forgotten; give them all.",
+                train.name,
+                len(train),
+                self._n_seen,
+            )
         design = encode(train, self.features, None if before is None else before.vocabulary)
         self._vocabulary, self._digest = design.vocabulary, train.digest
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)

@@ -43,10 +43,11 @@ class PosteriorScorer(Scorer):
         self.totals, self.centre, self.spread = totals, centre, spread
         self.vocabulary, self.digest = vocabulary, digest
         self.dated = "day" in totals.consts
+        self.sizes = {side: len(totals.consts[side]) for side in ("user", "item")}
 
     # -- predictions -------------------------------------------------------------------------------------------------
-    def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        prediction = self.spread * self._mean(self._rows(user, item, timestamp)) + self.centre
+    def _predict(self, *columns: Any) -> np.ndarray:
+        prediction = self.spread * self._mean(self._rows(*columns)) + self.centre
         return prediction.astype(np.float32)
 
     def _mean(self, index: dict[str, np.ndarray]) -> np.ndarray:
@@ -61,8 +62,8 @@ class PosteriorScorer(Scorer):
         total /= totals.n_draws
         return total
 
-    def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        variance = self._variance(self._rows(user, item, timestamp))
+    def _deviation(self, *columns: Any) -> np.ndarray:
+        variance = self._variance(self._rows(*columns))
         variance += np.mean([draw.variance for draw in self._settled])
         return (self.spread * np.sqrt(variance)).astype(np.float32)
 
@@ -86,7 +87,7 @@ class PosteriorScorer(Scorer):
         """The later two thirds of the whole draws: the first ones are still on their way from where the chains started."""
         return self.totals.draws[-(-len(self.totals.draws) // 3) :]
 
-    def _rows(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None) -> dict[str, np.ndarray]:
+    def _rows(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> dict[str, np.ndarray]:
         index = {"user": user, "item": item}
         if self.dated:
             index["day"] = codes_of(self.vocabulary, timestamp, len(user))["day"]

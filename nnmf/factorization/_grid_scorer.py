@@ -46,8 +46,8 @@ class GridScorer(PosteriorScorer):
         between = self._variance(index) if len(self._settled) > 1 else 0.0
         return self._mean(index), 1.0 + between + np.zeros(len(index["user"]))
 
-    def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        return self._expected(*self._latent(self._rows(user, item, timestamp)))
+    def _predict(self, *columns: Any) -> np.ndarray:
+        return self._expected(*self._latent(self._rows(*columns)))
 
     def _expected(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         answer = np.empty(len(mean))
@@ -55,23 +55,26 @@ class GridScorer(PosteriorScorer):
         return answer.astype(np.float32)
 
     def probabilities(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        """Probability of each value of the grid: float64 (n, n_values)."""
-        mean, variance = self._latent(self._rows(user, item, timestamp))
+        """Probability of each value of the grid: float64 (n, n_values); columns and errors are those of `predict`."""
+        return self._shares(*self._columns(user, item, timestamp))
+
+    def _shares(self, *columns: Any) -> np.ndarray:
+        mean, variance = self._latent(self._rows(*columns))
         up_to = np.empty((len(mean), len(self._cuts)))
         for k, cut in enumerate(self._cuts):
             # The expectation of a rating of 0 or 1 with one cut point is the probability to lie beyond it.
             kernels.expected(mean, variance, np.array([-math.inf, cut, math.inf]), np.array([1.0, 0.0]), up_to[:, k])
         return np.diff(up_to, axis=1)
 
-    def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
-        share = self.probabilities(user, item, timestamp)
+    def _deviation(self, *columns: Any) -> np.ndarray:
+        share = self._shares(*columns)
         mean = share @ self.values
         deviation: np.ndarray = np.sqrt(np.maximum(share @ self.values**2 - mean**2, 0.0)).astype(np.float32)
         return deviation
 
-    def interval(self, *columns: np.ndarray | None, level: float) -> tuple[np.ndarray, np.ndarray]:
+    def _interval(self, *columns: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Between quantiles, each value's probability spread evenly over all that is nearer to it than to another."""
-        share = self.probabilities(*columns)  # type: ignore[arg-type]
+        share = self._shares(*columns)
         up_to = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
         middles = (self.values[1:] + self.values[:-1]) / 2
         edges = np.array([2 * self.values[0] - middles[0], *middles, 2 * self.values[-1] - middles[-1]])

@@ -35,6 +35,7 @@ class FactorScorer(Scorer):
         self.tables, self.n_factors, self.mean, self.unit = tables, n_factors, mean, unit
         users = tables.get("user_vectors", tables["user_factors"])
         self._factors = {"user": users, "item": tables["item_factors"]}
+        self.sizes = {side: len(table) for side, table in self._factors.items()}
         self._biases = {
             side: tables[f"{side}_bias"] if f"{side}_bias" in tables else np.zeros(len(table), np.float32)
             for side, table in self._factors.items()
@@ -71,7 +72,7 @@ class FactorScorer(Scorer):
         tables = {name: copied(table, len(table)) for name, table in self.tables.items()}
         return FactorScorer(tables, self.n_factors, self.mean, self.unit)
 
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         prediction = np.empty(len(user), np.float32)
         tables = *self._factors.values(), *self._biases.values()
         _kernels.predict(read_only(user), read_only(item), *tables, self.mean, prediction)

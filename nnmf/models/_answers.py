@@ -13,8 +13,8 @@ from nnmf.errors import ConfigError, DataError
 from nnmf.files import walk
 from nnmf.metrics import rmse_of_blocks
 from nnmf.ranking import ItemIndex, top_n_of_scores
-from nnmf.tables import UNKNOWN, Ratings
-from nnmf.training import Scorer
+from nnmf.tables import UNKNOWN, Ratings, as_index, as_index_pairs, as_timestamps
+from nnmf.training import Scorer, check_level
 
 from ._catalogue import Catalogue
 
@@ -91,17 +91,12 @@ class Answers:
         self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None, *, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Intervals that hold a rating with probability ``level``, within the scale: float32 (n,) each; errors as `deviation`."""
-        if (
-            isinstance(level, bool)
-            or not isinstance(level, (int, float, np.number))
-            or not 0 < level < (1 + level) / 2 < 1
-        ):
-            raise ConfigError(f"level: got {level!r}; give a probability between 0 and 1, such as 0.9.")
+        level = check_level(level)
         prediction, deviation = self.predict(user, item, timestamp), self.deviation(user, item, timestamp)
         user, item, known = self._checked(user, item)
-        reach = NormalDist().inv_cdf((1 + float(level)) / 2) * deviation
+        reach = NormalDist().inv_cdf((1 + level) / 2) * deviation
         bounds = prediction - reach, prediction + reach
-        found = self._ask(partial(self.scorer.interval, level=float(level)), user, item, timestamp, known)
+        found = self._ask(partial(self.scorer.interval, level=level), user, item, timestamp, known)
         for bound, of_known in zip(bounds, found, strict=True):
             bound[known] = of_known
             np.clip(bound, *self.catalogue.scale, out=bound)
@@ -110,10 +105,8 @@ class Answers:
     def _checked(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns of indices, -1 where unknown, and where both are known."""
         catalogue = self.catalogue
-        user = catalogue.known("user", as_index(user, "user", len(catalogue.users)))
-        item = catalogue.known("item", as_index(item, "item", len(catalogue.items)))
-        if len(user) != len(item):
-            raise DataError(f"{len(user)} users and {len(item)} items do not make pairs; give as many of each.")
+        user, item = as_index_pairs(user, item, {"user": len(catalogue.users), "item": len(catalogue.items)})
+        user, item = catalogue.known("user", user), catalogue.known("item", item)
         return user, item, (user != UNKNOWN) & (item != UNKNOWN)
 
     def _ask(
@@ -125,7 +118,7 @@ class Answers:
         known: np.ndarray,
     ) -> Any:
         """What the scorer answers to the pairs that are known."""
-        columns = [user, item] + ([timestamp] if self.scorer.dated else [])
+        columns = user, item, as_timestamps(timestamp, len(user)) if self.scorer.dated else None
         return question(*(None if column is None else column[known] for column in columns))
 
     def rmse(self, ratings: Ratings, clip: bool = True) -> float:
@@ -205,7 +198,12 @@ class Answers:
         pairs = np.repeat(user, n_items), np.tile(np.arange(n_items, dtype=np.int32), len(user))
         scores = self.predict(*pairs)
         if risk:
-            scores += np.float32(risk) * self.deviation(*pairs)
+            with np.errstate(over="ignore"):
+                scores += np.float32(risk) * self.deviation(*pairs)
+            if not np.isfinite(scores).all():
+                raise ConfigError(
+                    f"risk: got {risk:g}, which makes scores that no float32 holds; give a smaller number, such as -1."
+                )
         return scores.reshape(len(user), n_items)
 
     # -- neighbours --------------------------------------------------------------------------------------------------
@@ -240,19 +238,3 @@ class _Neighbourhoods(dict[str, tuple[ItemIndex, np.ndarray]]):
         order = (catalogue.users if side == "user" else catalogue.items).rank()
         self[side] = ItemIndex(vectors, item_order=order, cosine=True), vectors
         return self[side]
-
-
-def as_index(values: np.ndarray, side: str, n: int) -> np.ndarray:
-    """A column of indices as int32, each from -1 to below n.
-
-    Raises
-    ------
-    DataError
-        It is none.
-    """
-    index = np.asarray(values)
-    if index.ndim != 1 or (index.dtype.kind not in "iu" and index.size):
-        raise DataError(f"{side}: expected one column of indices, got {index.dtype} of shape {index.shape}.")
-    if len(index) and not UNKNOWN <= index.min() <= index.max() < n:
-        raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
-    return np.ascontiguousarray(index, np.int32)

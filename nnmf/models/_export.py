@@ -19,7 +19,7 @@ def export_onnx(model: Kind, path: str | os.PathLike[str], ids: bool) -> None:
     """Write the file; see `Model.export_onnx`."""
     wrap = _exported(model.answers) if ids else None
     metadata = {"nnmf": __version__, "kind": model.kind, **{k: str(v) for k, v in model.details().items()}}
-    model.scorer.export(storage.as_folder(path), wrap, metadata)
+    model.scorer.export(storage.as_folder(path, "file"), wrap, metadata)
 
 
 def _exported(answers: Answers) -> ExportedIds:

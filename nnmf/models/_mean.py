@@ -47,7 +47,7 @@ class MeanScorer(Scorer):
     """
 
     def __init__(self, own: Scorer, count: Count, draws: tuple[Any, ...]) -> None:
-        self.own, self.count, self.draws = own, count, draws
+        self.own, self.count, self.draws, self.sizes = own, count, draws, own.sizes
 
     def joined(self, scorer: Scorer, squared_error: float) -> MeanScorer:
         """The mean with one scorer more, whose epoch had this mean squared error."""
@@ -79,12 +79,13 @@ class MeanScorer(Scorer):
     def _mean_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the mean, without what begins their names."""
 
-    def deviation(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _deviation(self, *columns: Any) -> np.ndarray:
         """By the variance between the kept scorers, and that of the noise, which is taken to be their error in training."""
         if len(self.draws) < 2:
             raise ConfigError(
                 f"keep: {self.count.n} epochs are averaged, and deviations need two at least; train more epochs."
             )
+        user, item = columns
         deviation = np.empty(len(user), np.float32)
         noise = self.count.squared_error / self.count.n
         for start in range(0, len(user), PAIRS):

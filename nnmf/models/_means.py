@@ -87,7 +87,8 @@ class ProductMean(MeanScorer):
         found: np.ndarray = draw.bias["user"][user] + draw.bias["item"][item] + np.float32(draw.constant)
         return found + np.einsum("nf,nf->n", draw.factors["user"][user], draw.factors["item"][item])
 
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _predict(self, *columns: Any) -> np.ndarray:
+        user, item = columns
         prediction = np.empty(len(user), np.float32)
         for start in range(0, len(user), PAIRS):
             rows = slice(start, start + PAIRS)
@@ -146,7 +147,8 @@ class SnapshotMean(MeanScorer):
     def _predicted(self, draw: Scorer, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         return draw.predict(user, item)
 
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _predict(self, *columns: Any) -> np.ndarray:
+        user, item = columns
         total = np.zeros(len(user))
         for draw in self.draws:
             total += draw.predict(user, item)

@@ -74,7 +74,8 @@ class Trainable(Kind):
         parameters that are kept and the optimiser's state that belongs to them; the mean that predictions start from stays
         that of the first table, the means of users and items take in the new ratings, the schedule of the learning rate
         starts anew, and the best epoch is one of the new ones. (SVD++ takes a user's items from the given table: leave none
-        of his ratings out.) Training that fails or is interrupted leaves the model as it was.
+        of his ratings out. `Bayes` draws anew from the given table alone, starting from its last draws, and forgets within an
+        epoch what only other ratings told: give it all of them.) Training that fails or is interrupted leaves the model as it was.
 
         Parameters
         ----------

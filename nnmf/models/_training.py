@@ -178,6 +178,8 @@ def _run(
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
     if watched.warns and not catalogue.negatives:
         _warn_of_less(catalogue, train, table, model)
+        if test is not None and len(test):
+            _warn_of_test(catalogue, test, model)
 
 
 def _what_is_kept(config: TrainConfig, valid: Ratings | None) -> str:
@@ -234,6 +236,15 @@ def _warn_of_less(catalogue: Catalogue, train: Ratings, valid: Ratings | None, m
             name,
             found,
             biased,
+        )
+
+
+def _warn_of_test(catalogue: Catalogue, test: Ratings, model: Kind) -> None:
+    """Say so where a model learned the ratings it was trained on, and predicts others no better than one number does."""
+    found, mean = model.history[model.best_epoch - 1].test_rmse, rmse(test.rating, np.full(len(test), catalogue.base))
+    if found is not None and found >= mean > 0:
+        logger.warning(
+            "The test RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f.", found, mean
         )
 
 

@@ -1,4 +1,4 @@
-"""What `DataIter` and `Negatives` are given, looked at before it reaches MXNet or a compiled loop."""
+"""What `DataIter`, `Negatives` and networks are given, looked at before it reaches MXNet or a compiled loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError
-from nnmf.tables import Ratings
+from nnmf.networks import output_layer
+from nnmf.tables import Ratings, extent
 
 
 def whole_number(value: Any, name: str, low: int | None = None) -> int:
@@ -53,3 +54,20 @@ def worker(rank: Any, n_workers: Any) -> tuple[int, int]:
     if not 0 <= rank < n_workers:
         raise ConfigError(f"rank: got {rank}; give a number from 0 to n_workers - 1 = {n_workers - 1}.")
     return rank, n_workers
+
+
+def check_range(symbol: Any, train: Ratings) -> None:
+    """Refuse ratings that a network cannot answer.
+
+    Raises
+    ------
+    ConfigError
+        Ratings outside of 0 to 1 for a network that ends in LogisticRegressionOutput.
+    """
+    low, high = extent(train.rating)
+    if output_layer(symbol) == "LogisticRegressionOutput" and not 0 <= low <= high <= 1:
+        raise ConfigError(
+            f"network: {symbol.name!r} ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the "
+            f"ratings of {train.name} run from {low:g} to {high:g}; bring them to that range, or end it in "
+            "LinearRegressionOutput."
+        )

@@ -17,15 +17,25 @@ from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import SEEN, head_of, label_name, n_rows, output_layer, with_head
+from nnmf.networks import SEEN, head_of, label_name, n_rows, with_head
 from nnmf.ranking import UserItems
-from nnmf.tables import Ratings, extent, root_mean_square
+from nnmf.tables import Ratings, root_mean_square
 from nnmf.training import Learner, Sample, Snapshot, Tick
 
+from ._checks import check_range
 from ._iterator import DataIter
 from ._langevin import draws, langevin, rows_a_draw
 from ._scorer import NetworkScorer
-from ._steps import initializers, is_tutorial, level, optimizer, other_initializer, rows_a_batch, with_penalties
+from ._steps import (
+    busiest,
+    initializers,
+    is_tutorial,
+    level,
+    optimizer,
+    other_initializer,
+    rows_a_batch,
+    with_penalties,
+)
 
 mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
@@ -41,6 +51,8 @@ _FEWEST_STEPS = 50
 # Root mean square of ratings, from zero, where a network begins: up to the one the default settings converge (from 15 on some
 # networks do not, were ML-100K's ratings multiplied or raised), and that of 1 to 5 stars.
 _LARGE_RATINGS, _STARS = 12.0, 3.7
+# Errors are measured in units of the ratings' spread, by the square of it.
+_SMALLEST_UNIT = 1e-18
 _quiet = logging.getLogger("nnmf.feedforward")
 _quiet.propagate = False
 
@@ -180,12 +192,18 @@ class NetworkLearner(Learner):
     def begin(self, train: Ratings) -> None:
         config = self.config
         self._fill_seen(self._seen)
-        self._check_range(train)
+        check_range(self.symbol, train)
         batch_size = self._batch_size(train)
         if is_tutorial(config):
             self.advice = self._advise(train)
         elif self._anew:
-            self.symbol = with_head(self.symbol, *level(train, config.negatives or 0))
+            mean, unit = level(train, config.negatives or 0)
+            if not _SMALLEST_UNIT < unit < 1 / _SMALLEST_UNIT:
+                raise ConfigError(
+                    f"{train.name}: its ratings spread by {unit:.3g}, the square of which MXNet's float32 cannot hold; "
+                    f"divide them by {unit:.0e}, or leave out what is no rating."
+                )
+            self.symbol = with_head(self.symbol, mean, unit)
         self._iter = DataIter(
             train,
             batch_size,
@@ -204,15 +222,8 @@ class NetworkLearner(Learner):
             self._optimizer: Any = langevin(self.symbol, shapes, config, self._momentum, train, self.n_streamed)
             self._sample = Sample(train)
         else:
-            self._optimizer = optimizer(self.symbol, names, config, self._momentum, self.n_streamed, batch_size)
-
-    def _check_range(self, train: Ratings) -> None:
-        low, high = extent(train.rating)
-        if output_layer(self.symbol) == "LogisticRegressionOutput" and not 0 <= low <= high <= 1:
-            raise ConfigError(
-                f"network: {self.symbol.name!r} ends in LogisticRegressionOutput, whose answers lie between 0 and 1, and the "
-                f"ratings of {train.name} run from {low:g} to {high:g}; bring them to that range, or end it in "
-                "LinearRegressionOutput."
+            self._optimizer = optimizer(
+                self.symbol, names, config, self._momentum, self.n_streamed, batch_size, busiest(train)
             )
 
     def _batch_size(self, train: Ratings) -> int:

@@ -42,6 +42,7 @@ mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
 
 _SYMBOL = "model-symbol.json"
+_LARGEST_INT = 2**31 - 1
 
 
 class NetworkModel(Model):
@@ -55,7 +56,9 @@ class NetworkModel(Model):
     Update, by batches of B rows, which follow the table unless ``batch_size`` is given:
     ``m = momentum * m - learning_rate * gradient``, ``w = w + m``; the learning rate of a batch that follows the table is for 64 rows, and
     tables of users and items take ``B / 64`` of it. Initial tables are normal with standard deviation ``init_std``, biases (tables whose
-    parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule.
+    parameter is named ``*bias_weight``) zero, layers drawn by Xavier's rule. Elements of the gradients of the ratings are cut off far
+    beyond what 1 to 5 stars come to: of a layer at 0.5, of a table, all of whose batch is summed, at ``(32 + 4 m) / B``, m the ratings
+    that its busiest user or item has in a batch.
 
     With ``temperature`` above 0 the steps carry noise and take all ratings at once (up to 262,144 of them), ``sweeps`` times an epoch,
     which leaves a draw of the parameters given the ratings; what the draws predict is averaged. A row pays ``l2 / 2 * 80`` times its squared norm, of which a bias pays
@@ -116,6 +119,8 @@ class NetworkModel(Model):
                 raise ConfigError(
                     f"{name}: got {value!r}, which a saved model could not hold; give numbers, texts, or lists of them."
                 ) from None
+            if isinstance(value, int) and abs(value) > _LARGEST_INT:
+                raise ConfigError(f"{name}: got {value}; MXNet's layers count to {_LARGEST_INT:,}, give less.")
 
     def _setup(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
         super().__init__(config)

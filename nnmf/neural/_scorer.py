@@ -49,7 +49,7 @@ class NetworkScorer(Scorer):
     def parameters(self) -> Mapping[str, Any]:
         return self._parameters
 
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         return self._forward(prediction_of(self.symbol), {"user": user, "item": item}).reshape(len(user))
 
     def _forward(self, symbol: Any, columns: dict[str, np.ndarray]) -> np.ndarray:

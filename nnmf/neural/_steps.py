@@ -8,7 +8,7 @@ from typing import Any
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.networks import SEEN, lookups, penalised
-from nnmf.tables import Ratings, deviation_of, mean_of
+from nnmf.tables import Ratings, counts_of, deviation_of, mean_of
 
 from ._langevin import draws
 
@@ -23,6 +23,10 @@ _PRIOR = 80.0
 _BATCHES, _FEWEST_ROWS, _MOST_ROWS, _PARAMETERS_A_ROW = 100, 32, 2048, 10_000
 # Rows of the batches that the learning rates are for.
 TUNED_ROWS = 64
+# Where gradients are cut off: of a table by so many of an ordinary rating's for each rating that its busiest row has in a batch, and so
+# many ratings more; of a layer, which sees the mean of a batch, by a number. ML-100K stays below half of both, and is trained as
+# without; a rare count of a thousand, which would throw the parameters too far to come back, is taken in over several steps.
+_RATINGS_WORTH, _MORE_RATINGS, _OF_A_LAYER = 4.0, 8.0, 0.5
 
 
 class SGD(mx.optimizer.SGD):
@@ -33,6 +37,8 @@ class SGD(mx.optimizer.SGD):
         self.kept = kept
         # One update a parameter: on a CPU the fused update of several runs on one core, two of them run on two.
         self.aggregate_num = 1
+        #: where the gradient of a parameter is cut off, by its name; None: nowhere
+        self.bounds: dict[str, float] = {}
 
     def create_state(self, index: int, weight: Any) -> Any:
         name = self.idx2name[index]
@@ -41,8 +47,11 @@ class SGD(mx.optimizer.SGD):
         return self.kept[name]
 
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
-        if self.idx2name[index[0]] != SEEN:  # what was rated is given, not learned
-            super().update_multi_precision(index, weight, grad, state)
+        (at,) = index if isinstance(index, (list, tuple)) else (index,)  # MXNet hands over lists of one
+        if self.idx2name[at] == SEEN:  # what was rated is given, not learned
+            return
+        self.clip_gradient = self.bounds.get(self.idx2name[at])
+        super().update_multi_precision(index, weight, grad, state)
 
 
 def is_tutorial(config: TrainConfig) -> bool:
@@ -64,6 +73,12 @@ def rows_a_batch(n_rows: int, n_parameters: int) -> int:
     """Rows of a batch that follows the table, of ``n_rows`` an epoch: a power of two, unless they are all there is."""
     size = max(n_rows / _BATCHES, n_parameters / _PARAMETERS_A_ROW)
     return int(min(n_rows, 2 ** round(math.log2(min(max(_FEWEST_ROWS, size), _MOST_ROWS)))))
+
+
+def busiest(train: Ratings) -> float:
+    """Share of a table's ratings that the user or item with the most of them has."""
+    columns = (train.user, train.n_users), (train.item, train.n_items)
+    return max(int(counts_of(column, n).max()) for column, n in columns) / len(train)
 
 
 def initializers(symbol: Any, config: TrainConfig) -> dict[str, Any]:
@@ -91,7 +106,13 @@ def _penalties(symbol: Any, config: TrainConfig) -> dict[str, float]:
 
 
 def optimizer(
-    symbol: Any, names: list[str], config: TrainConfig, kept: dict[str, Any], n_rows: int, batch_size: int
+    symbol: Any,
+    names: list[str],
+    config: TrainConfig,
+    kept: dict[str, Any],
+    n_rows: int,
+    batch_size: int,
+    busiest: float,
 ) -> SGD:
     """The optimiser of a network.
 
@@ -105,6 +126,8 @@ def optimizer(
         Momentum by parameter, to go on with and to fill.
     n_rows, batch_size : int
         Rows an epoch, and a batch.
+    busiest : float
+        Share of the ratings that the user or item with the most of them has.
     """
     tutorial, l2 = is_tutorial(config), config.l2 or 0.0
     made = SGD(
@@ -119,6 +142,8 @@ def optimizer(
         tables = {table.weight for table in lookups(symbol)}
         # A step is for the mean of a batch, so this sums to `_PRIOR` ratings' worth over an epoch, whatever the batches are.
         made.set_wd_mult({**dict.fromkeys(names, 1.0), **dict.fromkeys(tables, _PRIOR / n_rows)})
+        of_a_table = _RATINGS_WORTH * (_MORE_RATINGS / batch_size + busiest)
+        made.bounds = {name: of_a_table if name in tables else _OF_A_LAYER for name in names}
         if config.batch_size is None:
             # A larger batch holds more ratings of a row, each of which moves it as far as ever; a layer sees their mean.
             made.set_lr_mult(dict.fromkeys(tables, batch_size / TUNED_ROWS))

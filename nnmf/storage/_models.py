@@ -26,7 +26,7 @@ _CATALOGUE = "catalogue.npz"
 _TOTALS = ("user_total", "item_total", "user_count", "item_count")
 
 
-def as_folder(folder: Any) -> Path:
+def as_folder(folder: Any, what: str = "folder") -> Path:
     """The path that a folder or file was named by.
 
     Raises
@@ -44,7 +44,7 @@ def as_folder(folder: Any) -> Path:
         or "\0" in text
         or text != text.encode("utf-8", "replace").decode()
     ):
-        raise ConfigError(f"folder: got {folder!r}; give the path of a folder.")
+        raise ConfigError(f"{what}: got {folder!r}; give the path of a {what}.")
     return Path(text)
 
 

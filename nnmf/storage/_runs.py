@@ -77,7 +77,8 @@ class RunFolder:
                 claim = Claim(path / LOCK)
             except BaseException:
                 if made:
-                    path.rmdir()
+                    with contextlib.suppress(OSError):  # what the claim left of its file must not hide why it failed
+                        path.rmdir()
                 raise
             sweep(path)
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._blocks import Block, Codes, Design, codes_of, encode
 from ._cache import CacheFile, Columns, cache_files, clear_cache
-from ._checks import within_scale
+from ._checks import as_index, as_index_pairs, as_timestamps, within_scale
 from ._columns import as_ids, as_seconds, is_whole
 from ._features import Features
 from ._ids import UNKNOWN, IdMap
@@ -28,7 +28,10 @@ __all__ = [
     "Ratings",
     "Statistics",
     "as_ids",
+    "as_index",
+    "as_index_pairs",
     "as_seconds",
+    "as_timestamps",
     "cache_files",
     "check_vocabulary",
     "clear_cache",

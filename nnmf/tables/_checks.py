@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,10 @@ from nnmf.errors import ConfigError, DataError
 from ._columns import unmasked
 from ._ids import UNKNOWN
 from ._sums import extent, mean_of
+
+logger = logging.getLogger("nnmf")
+
+_YEAR_5000 = 95_617_584_000
 
 
 def checked_columns(table: str, given: dict[str, Any], n_users: int, n_items: int) -> dict[str, np.ndarray | None]:
@@ -109,3 +115,69 @@ def check_within(rating: np.ndarray, scale: tuple[float, float], table: str) -> 
             f"scale: got {scale}, and {table} has ratings from {low:g} to {high:g}; give a scale that "
             "holds them, or leave out what lies outside."
         )
+
+
+def say_of_milliseconds(timestamp: np.ndarray, table: str) -> None:
+    """Say so where timestamps (n,), taken for seconds, lie in years that nobody has seen: mostly they are milliseconds."""
+    if len(timestamp) and timestamp.max() > _YEAR_5000:
+        logger.warning(
+            "%s: timestamps reach %d, which as seconds is beyond the year 5000; if they are milliseconds, divide them by 1000.",
+            table,
+            timestamp.max(),
+        )
+
+
+def as_index(values: Any, side: str, n: int, lowest: int = UNKNOWN) -> np.ndarray:
+    """A column of indices as int32, each from ``lowest`` to below ``n``; "user" or "item" of ``side`` are named.
+
+    Raises
+    ------
+    DataError
+        It is none.
+    """
+    index = _array(values, side)
+    if index.ndim != 1 or (index.dtype.kind not in "iu" and index.size):
+        raise DataError(f"{side}: expected one column of indices, got {index.dtype} of shape {index.shape}.")
+    if lowest == 0 and index.dtype == np.int32:
+        # As unsigned numbers those below 0 are the largest of all: one pass where two would show beside a prediction's own time.
+        within = not len(index) or index.view(np.uint32).max() < n
+    else:
+        within = not len(index) or lowest <= index.min() <= index.max() < n
+    if not within:
+        raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
+    return np.ascontiguousarray(index, np.int32)
+
+
+def as_index_pairs(
+    user: Any, item: Any, sizes: Mapping[str, int], lowest: int = UNKNOWN
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of indices of users and of items, of one length; see `as_index`."""
+    user, item = as_index(user, "user", sizes["user"], lowest), as_index(item, "item", sizes["item"], lowest)
+    if len(user) != len(item):
+        raise DataError(f"{len(user)} users and {len(item)} items do not make pairs; give as many of each.")
+    return user, item
+
+
+def as_timestamps(values: Any, n: int) -> np.ndarray | None:
+    """A column of ``n`` timestamps in whole seconds as int64, or None.
+
+    Raises
+    ------
+    DataError
+        It is none.
+    """
+    if values is None:
+        return None
+    seconds = _array(values, "timestamp")
+    if seconds.shape != (n,) or (seconds.dtype.kind not in "iu" and n):
+        raise DataError(
+            f"timestamp: expected one column of {n} whole seconds, got {seconds.dtype} of shape {seconds.shape}."
+        )
+    return np.ascontiguousarray(seconds, np.int64)
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError:  # rows of unequal length
+        raise DataError(f"{name}: expected one column of whole numbers, got rows of unequal length.") from None

@@ -14,7 +14,7 @@ from nnmf.errors import ConfigError, DataError
 
 from ._building import arrays_of_frame, columns_of_arrays, found_columns
 from ._cache import Columns
-from ._checks import check_within
+from ._checks import check_within, say_of_milliseconds
 from ._duckdb import Room, checked_memory
 from ._duplicates import check_way, without_duplicates
 from ._mapped_splits import drawn, drawn_of_each, oldest, parted
@@ -224,6 +224,8 @@ class Ratings(StoredTable):
         scale: tuple[float, float] | None,
         home: Path | None = None,
     ) -> Ratings:
+        if found.timestamp is not None:
+            say_of_milliseconds(found.timestamp, name)
         bounds = OWN_SCALE if scale is None else scale
         columns = found.user, found.item, found.rating, found.users, found.items, found.timestamp
         table = cls(*columns, name, bounds, home=home)

@@ -7,7 +7,7 @@ from ._history import History
 from ._keeper import Join, Keeper
 from ._loop import Course, Progress, Sample, run, uninterrupted
 from ._progress import TrainingProgress, chosen_progress, duration
-from ._protocols import Learner, Scorer, Snapshot, Tick
+from ._protocols import Learner, Scorer, Snapshot, Tick, check_level
 
 __all__ = [
     "Callback",
@@ -24,6 +24,7 @@ __all__ = [
     "Snapshot",
     "Tick",
     "TrainingProgress",
+    "check_level",
     "chosen_progress",
     "duration",
     "log_epoch",

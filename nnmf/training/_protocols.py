@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnmf.errors import ConfigError
+from nnmf.tables import as_index_pairs, as_timestamps
 
 if TYPE_CHECKING:
     from nnmf.onnx import ExportedIds
@@ -25,22 +26,73 @@ Tick = Callable[[int, Callable[[], float]], None]
 class Scorer(ABC):
     """What predicts: parameters that no longer change, addressed by the indices of an id map.
 
-    What it is asked is checked before: indices are int32 and lie within the tables, which all have a training rating.
+    What it is asked is checked here, on the border of the compiled loops. A scorer supplies `_predict` and, where it can tell,
+    `_deviation` and `_interval`. They are given `columns`: users and items, int32 (n,) each, within `sizes`, and where `dated`
+    a third, of timestamps, int64 (n,), or None for unknown ones.
 
     Attributes
     ----------
+    sizes : dict of str to int
+        Numbers of the "user" and the "item" indices that it knows.
     dated : bool
-        Whether `predict` and `deviation` take a third column, of timestamps in seconds, int64 (n,), or None for unknown ones.
+        Whether timestamps count.
     spread : float
         Standard deviation of ratings of which nothing is known; NaN where the scorer has no `deviation`.
     """
 
+    sizes: dict[str, int]
     dated: bool = False
     spread: float = math.nan
 
+    def predict(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray:
+        """Unclipped predictions, float32 (n,), for columns of indices and of timestamps in seconds, whole numbers (n,) each.
+
+        Raises
+        ------
+        DataError
+            Columns of unequal length, another type, or an index beyond `sizes`; so do all that take such columns.
+        """
+        columns = self._columns(user, item, timestamp)
+        return self._predict(*columns) if len(columns[0]) else np.empty(0, np.float32)
+
+    def deviation(self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None) -> np.ndarray | None:
+        """Standard deviations of the ratings about what `predict` answers, float32 (n,); None where that is not known."""
+        return self._deviation(*self._columns(user, item, timestamp))
+
+    def interval(
+        self, user: np.ndarray, item: np.ndarray, timestamp: np.ndarray | None = None, *, level: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds that hold a rating with probability ``level``, (n,) each, where `deviation` is known.
+
+        Raises
+        ------
+        ConfigError
+            It is not, or ``level`` is no probability between 0 and 1.
+        """
+        return self._interval(*self._columns(user, item, timestamp), level=check_level(level))
+
+    def _columns(self, user: Any, item: Any, timestamp: Any) -> tuple[Any, ...]:
+        """What is asked, as the hooks take it."""
+        pairs = as_index_pairs(user, item, self.sizes, lowest=0)
+        seconds = as_timestamps(timestamp, len(pairs[0]))
+        return (*pairs, seconds) if self.dated else pairs
+
+    # -- what a scorer supplies --------------------------------------------------------------------------------------
     @abstractmethod
-    def predict(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
-        """Unclipped predictions, float32 (n,), for indices, int32 (n,) each."""
+    def _predict(self, *columns: Any) -> np.ndarray:
+        """What `predict` answers to one pair at least."""
+
+    def _deviation(self, *columns: Any) -> np.ndarray | None:
+        """What `deviation` answers; default: None."""
+        return None
+
+    def _interval(self, *columns: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """What `interval` answers; default: the bounds of a normal distribution."""
+        deviation = self._deviation(*columns)
+        if deviation is None:
+            raise ConfigError("the model knows no intervals of its predictions; take one that draws, such as 'bayes'.")
+        reach, middle = NormalDist().inv_cdf((1 + level) / 2) * deviation, self._predict(*columns)
+        return middle - reach, middle + reach
 
     @abstractmethod
     def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray | None:
@@ -66,19 +118,6 @@ class Scorer(ABC):
         """The parameters by name, in the arrays of whatever computes with them."""
         return self.arrays()
 
-    def deviation(self, user: np.ndarray, item: np.ndarray) -> np.ndarray | None:
-        """Standard deviations of the ratings about what `predict` answers, float32 (n,); None where that is not known."""
-        return None
-
-    def interval(self, *columns: np.ndarray | None, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds that hold a rating with probability ``level``, (n,) each; ``columns`` are those of `deviation`, which it needs.
-
-        Default: those of a normal distribution.
-        """
-        reach = NormalDist().inv_cdf((1 + level) / 2) * self.deviation(*columns)  # type: ignore[operator, arg-type]
-        middle = self.predict(*columns)  # type: ignore[arg-type]
-        return middle - reach, middle + reach
-
     def export_mean(
         self, members: Sequence[Any], path: Path, ids: ExportedIds | None, metadata: dict[str, str]
     ) -> None:
@@ -98,6 +137,19 @@ class Scorer(ABC):
     def alone(self, side: str) -> np.ndarray | None:
         """What is predicted of a user, or item, when the other side is unknown: float32 (n,); None: its mean rating."""
         return None
+
+
+def check_level(level: Any) -> float:
+    """The probability that an interval is to hold a rating with.
+
+    Raises
+    ------
+    ConfigError
+        It is none, or so near to 1 that no number lies between.
+    """
+    if isinstance(level, bool) or not isinstance(level, (int, float, np.number)) or not 0 < level < (1 + level) / 2 < 1:
+        raise ConfigError(f"level: got {level!r}; give a probability between 0 and 1, such as 0.9.")
+    return float(level)
 
 
 class Learner(ABC):
