@@ -105,8 +105,8 @@ def main() -> None:
 def table(found: dict[str, dict[str, list[Any]]], folds: list[str]) -> list[str]:
     """The lines of the README's table."""
     lines = [
-        f"| model | told | {' | '.join(folds)} | mean | seconds | in 90 % intervals |",
-        "|---" * (len(folds) + 5) + "|",
+        f"| model | told | runs | {' | '.join(folds)} | mean | seconds | in 90 % intervals |",
+        "|---" * (len(folds) + 6) + "|",
     ]
     for name, by_fold in found.items():
         cells = []
@@ -121,7 +121,9 @@ def table(found: dict[str, dict[str, list[Any]]], folds: list[str]) -> list[str]
         every = f"{mean(mean(run[0] for run in by_fold[fold]) for fold in folds):.4f}" if whole else ""
         within = "" if runs[0][2] is None else f"{mean(run[2] for run in runs):.1%}"
         seconds = f"{mean(run[1] for run in runs):.1f}"
-        lines.append(f"| {name} | {ROWS[name].inputs} | {' | '.join(cells)} | {every} | {seconds} | {within} |")
+        lines.append(
+            f"| {name} | {ROWS[name].inputs} | {len(runs)} | {' | '.join(cells)} | {every} | {seconds} | {within} |"
+        )
     return lines
 
 
