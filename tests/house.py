@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "nnmf"
@@ -29,6 +30,10 @@ FLOORS = (
     ("_mxnet", "_compiled"),
     ("errors", "_lazy", "_version"),
 )
+
+
+#: an imported module whose name stands in no text
+UNTOLD = "?"
 
 
 def modules() -> dict[str, Path]:
@@ -79,8 +84,55 @@ def imports(module: str) -> Iterator[tuple[str, str | None, int, bool]]:
                 inner = f"{home}.{alias.name}"
                 target = (inner, None) if inner in MODULES else (home, alias.name)
                 yield *target, node.lineno, id(node) in typed
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        ):
+            # What is no text alone is not known until it runs; no module needs it.
+            name = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else UNTOLD
+            if name not in MODULES:  # those of this package are found as texts
+                yield str(name), None, node.lineno, id(node) in typed
         elif isinstance(node, ast.Constant) and node.value in MODULES and node.value != "nnmf":  # a logger's name
             yield node.value, None, node.lineno, False
+
+
+def private_attributes(module: str) -> Iterator[tuple[str, int]]:
+    """Private names of other rooms that a module takes from an object: what is asked, and the line.
+
+    Whose an object is is told by the name alone: it is another room's where only other rooms define it, or have a module of it.
+    """
+    own: set[str] = set()
+    others: set[str] = set()
+    for other in MODULES:
+        (own if room(other) == room(module) else others).update(_private_names(other, MODULES[other]))
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and node.attr in others - own:
+            whose = ast.unparse(node.value)
+            if whose not in ("self", "cls", "super()"):
+                yield f"{whose}.{node.attr}", node.lineno
+
+
+@cache
+def _private_names(module: str, path: Path) -> frozenset[str]:
+    """Private names that a module defines, or sets on `self`, and its own."""
+    names = {module.rpartition(".")[2]}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and ast.unparse(node.value) in ("self", "cls")
+        ):
+            names.add(node.attr)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return frozenset(filter(_is_private, names))
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
 
 
 def inner_imports() -> Iterator[tuple[str, str, str | None, int]]:

@@ -15,6 +15,12 @@ from nnmf.storage._arrays import read_arrays
 from nnmf.testing import low_rank
 
 KINDS = ("funk_svd", "svd", "svdpp", "plain", "one_layer_mlp")
+# Of bayes a few edits of each array: loading one takes long beside them.
+BAYES = {
+    "normal": {},
+    "ordinal": {"likelihood": "ordinal"},
+    "dated": {"features": "ids,day"},
+}
 HUGE = 2**40
 
 
@@ -220,6 +226,31 @@ def test_edited_folders_are_refused_or_work(saved, kind, tmp_path):
     # What is left as it was, and what no reader looks at, may be loaded; everything else is found out.
     assert "nothing" in worked and len(refused) > 60, (len(refused), worked)
     assert set(worked) <= {"nothing", "no dataset ", "config wild", "details empty", "texts a number"}, worked
+
+
+@pytest.mark.parametrize("settings", BAYES.values(), ids=BAYES)
+def test_edited_folders_of_bayes_are_refused_or_work(settings, tmp_path):
+    whole = low_rank(noise=0.3)
+    stamp = np.arange(len(whole)) * 9000
+    train, valid = nnmf.Ratings.from_arrays(whole.user, whole.item, np.round(whole.rating), stamp).split(0.8)
+    run = nnmf.storage.RunFolder.begin(tmp_path / "saved", {"model": "bayes", "data": {}})
+    options = {"n_epochs": 2, "n_factors": 2, "sweeps": 2, "n_chains": 1, **settings}
+    nnmf.fit("bayes", train, valid, callbacks=[run], **options)
+    run.close()
+    manifest = json.loads((tmp_path / "saved" / "manifest.json").read_text())
+    n_refused = 0
+    for file in [name for name in manifest["files"] if name.startswith(("model-0", "state-0"))]:
+        for array, values in read_arrays(tmp_path / "saved" / manifest["files"][file]["name"]).items():
+            for name in ("short", "three axes", *(["NaN"] if values.dtype.kind == "f" else [])):
+                folder = tmp_path / "edited"
+                shutil.copytree(tmp_path / "saved", folder)
+                edited = json.loads((folder / "manifest.json").read_text())
+                edit_arrays(folder, edited, file, put(array, PARAMETER_EDITS[name]))
+                sign(folder, edited)
+                assert try_folder(folder, (train, valid)), (file, array, name)
+                n_refused += 1
+                shutil.rmtree(folder)
+    assert n_refused > 30
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 100, b"\x12\x01" + b"\0" * 6 + b"\xff" * 40])

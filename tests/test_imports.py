@@ -13,7 +13,7 @@ import pytest
 
 import nnmf
 
-from .house import FLOORS, MODULES, floor, imports, inner_imports, room
+from .house import FLOORS, MODULES, UNTOLD, floor, imports, inner_imports, private_attributes, room
 
 # A library, and who may import it. A name that is imported for a type alone loads nothing.
 HOMES = {
@@ -30,6 +30,10 @@ HOMES = {
 }
 # What stands beside the packages, for this package alone: all that has no underscore may be imported.
 SINGLE = ("nnmf._lazy", "nnmf._version", "nnmf._eval_metrics", "nnmf._drawing", "nnmf._symbols")
+# Who imports what a name says that is known when it runs alone.
+BY_NAME = ("nnmf._lazy", "nnmf.commands", "nnmf.commands._doctor", "nnmf.commands._main", "nnmf.kinds", "nnmf.networks")
+# Private names of libraries that a room of ours has, too.
+OF_LIBRARIES = ("dispatcher._cache",)
 LONGEST = 320
 
 
@@ -72,6 +76,55 @@ def test_private_modules_and_names_stay_in_their_rooms():
         if inner or ((name or "").startswith("_") and name != "__version__"):
             broken.append(f"{where(module, line)}: imports {name or ''} of {target}; take it from the room's door")
     assert not broken
+
+
+def test_private_names_are_not_taken_from_objects_of_other_rooms():
+    broken = [
+        f"{where(module, line)}: {name}"
+        for module in MODULES
+        for name, line in private_attributes(module)
+        if name not in OF_LIBRARIES
+    ]
+    assert not broken
+
+
+def test_few_import_by_a_name_that_is_made():
+    assert {module for module in MODULES for target, *_ in imports(module) if target == UNTOLD} == set(BY_NAME)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from nnmf import models; X = models._model",
+        "def f(model): return model._learned",
+        "import importlib; mxnet = importlib.import_module('mxnet')",
+        "from importlib import import_module; mxnet = import_module('mxnet')",
+        "numba = __import__('numba')",
+        "import importlib; models = importlib.import_module('nnmf' + '.models')",
+        "import importlib; models = importlib.import_module('nnmf.models')",
+    ],
+)
+def test_what_is_planted_is_found(line, tmp_path, monkeypatch):
+    planted = tmp_path / "_planted.py"
+    planted.write_text(line)
+    monkeypatch.setitem(MODULES, "nnmf.tables._planted", planted)
+    monkeypatch.setitem(globals(), "where", lambda module, line: f"{module}, line {line}")
+    tests = [
+        test_private_names_are_not_taken_from_objects_of_other_rooms,
+        test_few_import_by_a_name_that_is_made,
+        test_imports_run_downwards,
+        *(
+            lambda library=library: test_a_library_is_imported_where_it_belongs(library)
+            for library in ("mxnet", "numba")
+        ),
+    ]
+    n_found = 0
+    for test in tests:
+        try:
+            test()
+        except AssertionError:
+            n_found += 1
+    assert n_found
 
 
 @pytest.mark.parametrize("library", HOMES)
