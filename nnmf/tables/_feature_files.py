@@ -58,15 +58,19 @@ def read_features(
                 f"{path}: holds no features; give a line of an id and what is known of it, a user or item each."
             )
         if there[0][1].lstrip().startswith("{"):
-            given = f"read_json({source}, format = 'newline_delimited', compression = '{compression}')"
+            packed = (
+                "" if compression == "none" else f", compression = '{compression}'"
+            )  # "none" is not known to all versions
+            given = f"read_json({source}, format = 'newline_delimited'{packed})"
             return of_relation(con, given)
         found = mark or _mark_of([line for _, line in there])
-        names, skip = _names(path, there[0], found, columns, header)
+        names, is_header = _names(path, there[0], found, columns, header)
         types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
         given = (
-            f"read_csv({source}, columns = {{{types}}}, auto_detect = false, header = false, skip = {skip}, "
+            f"(SELECT * FROM read_csv({source}, columns = {{{types}}}, auto_detect = false, header = false, "
             f"delim = {literal(found)}, quote = '\"', escape = '\"', compression = '{compression}', "
-            f"max_line_size = {LONGEST_LINE})"
+            # Lines that are empty are no rows; how many of them ``skip`` counts differs between versions of DuckDB.
+            f"max_line_size = {LONGEST_LINE}) OFFSET {int(is_header)})"
         )
         return _fetched(con, given, id, str(path))
 
@@ -104,8 +108,8 @@ def _mark_of(lines: Sequence[str]) -> str:
 
 def _names(
     path: Path, first: tuple[int, str], mark: str, columns: Sequence[str] | None, header: bool | None
-) -> tuple[list[str], int]:
-    """The names of the columns, and how many lines stand above the first row."""
+) -> tuple[list[str], bool]:
+    """The names of the columns, and whether the first line is them."""
     at, line = first
     fields = fields_of(line, mark)
     if len(fields) < 2:
@@ -125,7 +129,7 @@ def _names(
     names = fields if columns is None else list(columns)
     if is_header:
         logger.info("%s: line %d is a header: %s.", path, at + 1, ", ".join(fields))
-    return names, at + bool(is_header)
+    return names, bool(is_header)
 
 
 def _names_columns(fields: list[str]) -> bool:
