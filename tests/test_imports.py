@@ -31,7 +31,14 @@ HOMES = {
 # What stands beside the packages, for this package alone: all that has no underscore may be imported.
 SINGLE = ("nnmf._lazy", "nnmf._version", "nnmf._eval_metrics", "nnmf._drawing", "nnmf._symbols")
 # Who imports what a name says that is known when it runs alone.
-BY_NAME = ("nnmf._lazy", "nnmf.commands", "nnmf.commands._doctor", "nnmf.commands._main", "nnmf.kinds", "nnmf.networks")
+BY_NAME = (
+    "nnmf._lazy",
+    "nnmf.commands",
+    "nnmf.commands._doctor",
+    "nnmf.commands._main",
+    "nnmf._registry",
+    "nnmf.kinds",
+)
 # Private names of libraries that a room of ours has, too.
 OF_LIBRARIES = ("dispatcher._cache",)
 LONGEST = 320
