@@ -346,6 +346,14 @@ def test_u1_as_ratings_on_a_grid(u1):
 
 
 # -- the command -----------------------------------------------------------------------------------------------------------------------
+def test_the_command_ends_well_where_draws_are_too_few_for_intervals(tmp_path):
+    command = [sys.executable, "-m", "nnmf.train", "--model", "bayes", "--dataset", "synthetic", "--n-epochs", "1"]
+    command += ["--sweeps", "1", "--n-chains", "1", "--features", "ids", "--output", tmp_path / "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "Saved in" in done.stdout and "interval" not in done.stdout
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["test_within_90"] is None
+
+
 def test_the_command_reports_intervals(tmp_path):
     command = [sys.executable, "-m", "nnmf.train", "--model", "bayes", "--dataset", "synthetic", "--n-epochs", "1"]
     command += ["--sweeps", "3", "--n-chains", "2", "--features", "ids,raters", "--metrics", "within@50"]

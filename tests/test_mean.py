@@ -171,3 +171,18 @@ def test_a_mean_that_does_not_fit_is_refused(name, table):
         from_state(nnmf.SVD, nnmf.TrainConfig(**state.config), replace(state, kept=kept, last=None), False)
     with pytest.raises(DataError, match="hold a mean, which keep=None makes none of"):
         from_state(nnmf.SVD, nnmf.TrainConfig(**{**state.config, "keep": None}), state, False)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("svd", {}), ("biased", {"ctx": "cpu"})])
+def test_what_is_unknown_to_a_mean_is_as_uncertain_as_the_scale_is_wide(name, settings):
+    train = low_rank()
+    model = nnmf.fit(name, train, n_epochs=6, keep="mean", **settings)
+    width = train.scale[1] - train.scale[0]
+    prediction, deviation = model.predict([1, 999], [1, 1], return_std=True)
+    assert deviation[0] < deviation[1] == pytest.approx(width / np.sqrt(12), rel=1e-6)
+    low, high = model.interval([999], [1], 0.5)
+    reach = 0.67449 * width / np.sqrt(12)
+    assert (low, high) == (
+        pytest.approx(prediction[1] - reach, rel=1e-4),
+        pytest.approx(prediction[1] + reach, rel=1e-4),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnmf.datasets import Tables
+from nnmf.errors import ConfigError
 from nnmf.files import walk
 from nnmf.metrics import rmse_of_blocks
 from nnmf.models import Model
@@ -69,7 +69,10 @@ def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], e
 
 def _within(model: Model, test: Ratings) -> float | None:
     """The share of the test ratings within the intervals that are to hold 90 % of them; None where a model has no intervals."""
-    return None if math.isnan(model.scorer.spread) else model.evaluate(test, ["within@90"])["within@90"]
+    try:
+        return model.evaluate(test, ["within@90"])["within@90"]
+    except ConfigError:  # it knows no deviations, or has too few draws yet
+        return None
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> str:

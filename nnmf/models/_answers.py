@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property, partial
 from statistics import NormalDist
@@ -80,7 +81,7 @@ class Answers:
             As `predict`.
         """
         user, item, known = self._checked(user, item)
-        deviation = np.full(len(user), self.scorer.spread, np.float32)
+        deviation = np.full(len(user), self._spread, np.float32)
         found = self._ask(self.scorer.deviation, user, item, timestamp, known)
         if found is None:
             raise ConfigError("the model knows no deviations of its predictions; take one that draws, such as 'bayes'.")
@@ -92,15 +93,20 @@ class Answers:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Intervals that hold a rating with probability ``level``, within the scale: float32 (n,) each; errors as `deviation`."""
         level = check_level(level)
-        prediction, deviation = self.predict(user, item, timestamp), self.deviation(user, item, timestamp)
         user, item, known = self._checked(user, item)
-        reach = NormalDist().inv_cdf((1 + level) / 2) * deviation
-        bounds = prediction - reach, prediction + reach
         found = self._ask(partial(self.scorer.interval, level=level), user, item, timestamp, known)
-        for bound, of_known in zip(bounds, found, strict=True):
-            bound[known] = of_known
+        middle, reach = self.predict(user[~known], item[~known]), NormalDist().inv_cdf((1 + level) / 2) * self._spread
+        bounds = np.empty(len(user), np.float32), np.empty(len(user), np.float32)
+        for bound, of_known, of_unknown in zip(bounds, found, (middle - reach, middle + reach), strict=True):
+            bound[known], bound[~known] = of_known, of_unknown
             np.clip(bound, *self.catalogue.scale, out=bound)
         return bounds
+
+    @property
+    def _spread(self) -> float:
+        """Standard deviation of ratings of which nothing is known; of those evenly spread over the scale, where no scorer tells."""
+        low, high = self.catalogue.scale
+        return (high - low) / math.sqrt(12) if math.isnan(self.scorer.spread) else self.scorer.spread
 
     def _checked(self, user: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Columns of indices, -1 where unknown, and where both are known."""

@@ -90,7 +90,7 @@ class Scorer(ABC):
         """What `interval` answers; default: the bounds of a normal distribution."""
         deviation = self._deviation(*columns)
         if deviation is None:
-            raise ConfigError("the model knows no intervals of its predictions; take one that draws, such as 'bayes'.")
+            raise ConfigError("the model knows no deviations of its predictions; take one that draws, such as 'bayes'.")
         reach, middle = NormalDist().inv_cdf((1 + level) / 2) * deviation, self._predict(*columns)
         return middle - reach, middle + reach
 
