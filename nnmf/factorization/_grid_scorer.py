@@ -60,11 +60,11 @@ class GridScorer(PosteriorScorer):
 
     def _shares(self, *columns: Any) -> np.ndarray:
         mean, variance = self._latent(self._rows(*columns))
-        up_to = np.empty((len(mean), len(self._cuts)))
-        for k, cut in enumerate(self._cuts):
-            # The expectation of a rating of 0 or 1 with one cut point is the probability to lie beyond it.
-            kernels.expected(mean, variance, np.array([-math.inf, cut, math.inf]), np.array([1.0, 0.0]), up_to[:, k])
-        return np.diff(up_to, axis=1)
+        up_to = np.empty((len(self._cuts), len(mean)))
+        for cut, below in zip(self._cuts, up_to, strict=True):
+            # The expectation of a rating that is 1 below a cut point and 0 beyond is the probability to lie below.
+            kernels.expected(mean, variance, np.array([-math.inf, cut, math.inf]), np.array([1.0, 0.0]), below)
+        return np.diff(up_to, axis=0).T
 
     def _deviation(self, *columns: Any) -> np.ndarray:
         share = self._shares(*columns)

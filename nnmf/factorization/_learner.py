@@ -12,7 +12,7 @@ import numpy as np
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError
 from nnmf.models import Catalogue
-from nnmf.tables import Ratings, deviation_of
+from nnmf.tables import Ratings, deviation_of, in_stars
 from nnmf.training import Learner, Snapshot, Tick
 
 from . import _kernels
@@ -20,8 +20,6 @@ from ._schedule import FileGridSchedule, GridSchedule, Schedule, UserSchedule, W
 from ._scorer import FactorScorer, copied
 from ._vectors import room_for, zero_rows
 
-# Spread of 1 to 5 stars, to which learning rates and penalties are tuned.
-_SPREAD_OF_STARS = 1.125
 # Units between zero and the mean up to which Funk SVD's steps are whole: its vectors are as long as makes their products the mean.
 _FARTHEST = 20.0
 # Seconds between two looks at a running epoch.
@@ -99,7 +97,7 @@ class FunkLearner(Learner):
     def begin(self, train: Ratings) -> None:
         config = self.config
         if not self.tables:
-            self.unit = _unit(train.rating)
+            self.unit = in_stars(deviation_of(train.rating))
             rng = np.random.default_rng(config.seed)
             self.tables = {name: self._draw(name, self._size(name), rng) for name in self.names}
         self._check_start()
@@ -194,12 +192,6 @@ class SVDppLearner(SVDLearner):
 
 def _root(mean_square: float) -> float:
     return math.sqrt(mean_square) if mean_square >= 0 else math.nan
-
-
-def _unit(rating: np.ndarray) -> float:
-    """The spread of ratings as a multiple of that of 1 to 5 stars."""
-    spread = deviation_of(rating)
-    return spread / _SPREAD_OF_STARS if spread > 0 else 1.0
 
 
 def _penalties(counts: np.ndarray, l2: float, prior: float, most: float) -> np.ndarray:

@@ -50,14 +50,7 @@ class Workers:
         Each takes the next block as soon as it has done one, so no division of labour can be wrong.
         """
         taken = np.zeros(1, np.int64)
-        n_others = min(n_threads, self.n_threads, len(blocks)) - 1
-        others = [self._pool.submit(kernel, blocks, taken, *arguments) for _ in range(n_others)] if self._pool else []
-        try:
-            kernel(blocks, taken, *arguments)
-        finally:
-            wait(others)  # a Ctrl-C, too, leaves no thread behind that still writes
-        for other in others:
-            other.result()
+        self.each(lambda _: kernel(blocks, taken, *arguments), min(n_threads, len(blocks)))
 
     def each(self, work: Callable[[int], None], n: int) -> None:
         """Call ``work(0)`` to ``work(n - 1)``, side by side where there are threads, and return when all have ended."""
@@ -71,7 +64,7 @@ class Workers:
         try:
             some()
         finally:
-            wait(others)
+            wait(others)  # a Ctrl-C, too, leaves no thread behind that still writes
         for other in others:
             other.result()
 

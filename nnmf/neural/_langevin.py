@@ -10,7 +10,7 @@ from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError
 from nnmf.networks import SEEN, lookups, output_layer
-from nnmf.tables import Ratings
+from nnmf.tables import Ratings, counts_of
 
 mx: Any = _mxnet.load()
 
@@ -123,8 +123,7 @@ def langevin(
             f"temperature: is of squared errors, and the network ends in {output_layer(symbol)}; end it in "
             "LinearRegressionOutput, or leave temperature out."
         )
-    counts = {"user": np.bincount(train.user, minlength=train.n_users)}
-    counts["item"] = np.bincount(train.item, minlength=train.n_items)
+    counts = {"user": counts_of(train.user, train.n_users), "item": counts_of(train.item, train.n_items)}
     sides = {table.weight: table.side for table in lookups(symbol)}
     scales, l2 = {}, {}
     for name, shape in shapes.items():

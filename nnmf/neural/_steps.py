@@ -8,14 +8,12 @@ from typing import Any
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.networks import SEEN, lookups, penalised
-from nnmf.tables import Ratings, counts_of, deviation_of, mean_of
+from nnmf.tables import Ratings, counts_of, deviation_of, in_stars, mean_of
 
 from ._langevin import draws
 
 mx: Any = _mxnet.load()
 
-# Spread of 1 to 5 stars, to which learning rates and penalties are tuned.
-_SPREAD_OF_STARS = 1.125
 # Ratings that each row is penalised for beyond its own: what keeps the rows of few ratings near zero.
 _PRIOR = 80.0
 # Batches that follow the table: about so many an epoch, of so many rows, and of one for so many parameters, all of which a step
@@ -66,7 +64,7 @@ def level(train: Ratings, negatives: int) -> tuple[float, float]:
     mean = share * rating_mean
     # Among the drawn zeros a rating's part of the variance is its share, and so is what lies between its mean and theirs.
     variance = share * deviation_of(train.rating) ** 2 + share * (1 - share) * rating_mean**2
-    return mean, math.sqrt(variance) / _SPREAD_OF_STARS if variance > 0 else 1.0
+    return mean, in_stars(math.sqrt(variance))
 
 
 def rows_a_batch(n_rows: int, n_parameters: int) -> int:

@@ -12,7 +12,7 @@ from ._pairs import PairReader
 from ._ratings import Ratings
 from ._readers import read_columns
 from ._statistics import Statistics, gini_index, statistics
-from ._sums import counts_of, deviation_of, extent, mean_of, ranges_of, root_mean_square, totals_of
+from ._sums import counts_of, deviation_of, extent, in_stars, mean_of, ranges_of, root_mean_square, totals_of
 from ._vocabulary import check_vocabulary, n_columns_of
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "encode",
     "extent",
     "gini_index",
+    "in_stars",
     "is_whole",
     "mean_of",
     "n_columns_of",

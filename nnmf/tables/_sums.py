@@ -9,6 +9,8 @@ import numpy as np
 
 from nnmf.files import BLOCK, walk
 
+_SPREAD_OF_STARS = 1.125
+
 
 def extent(column: np.ndarray) -> tuple[Any, Any]:
     """Lowest and highest entry of a column that has some, NaN where one is."""
@@ -47,6 +49,11 @@ def deviation_of(column: np.ndarray) -> float:
         rest *= rest
         total += float(rest.sum())
     return math.sqrt(total / len(column))
+
+
+def in_stars(deviation: float) -> float:
+    """A spread of ratings as a multiple of that of 1 to 5 stars, to which steps and penalties are tuned; 1 where there is none."""
+    return deviation / _SPREAD_OF_STARS if deviation > 0 else 1.0
 
 
 def root_mean_square(column: np.ndarray) -> float:
