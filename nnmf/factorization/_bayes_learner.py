@@ -10,7 +10,7 @@ import numpy as np
 
 from nnmf.config import TrainConfig
 from nnmf.errors import TrainingError
-from nnmf.models import Catalogue
+from nnmf.models import Catalogue, kept_width
 from nnmf.tables import Design, Ratings, encode
 from nnmf.training import Learner, Snapshot, Tick
 
@@ -27,9 +27,6 @@ from ._vectors import room_for
 _ABSURD = 1e6
 
 logger = logging.getLogger("nnmf")
-
-# Columns of the tables that the mean of the draws is kept in: at least so many, and so many times those of a draw.
-_WIDTH, _TIMES = 64, 4
 
 
 class GibbsLearner(Learner):
@@ -99,8 +96,7 @@ class GibbsLearner(Learner):
         self._posterior = self._adding_to(totals)
 
     def _adding_to(self, totals: Totals | None) -> Posterior:
-        width = max(_WIDTH, _TIMES * (self.config.n_factors or 0))
-        return Posterior(width, self.config.n_draws or 1, totals)
+        return Posterior(kept_width(self.config.n_factors or 0), self.config.n_draws or 1, totals)
 
     def _observe(self, train: Ratings, design: Design) -> Observed:
         return Observed.of(

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError
+from nnmf.models import Product
 from nnmf.onnx import ExportedIds
 from nnmf.storage import check_array
 from nnmf.tables import codes_of
 from nnmf.training import Scorer
 
 from . import _gibbs_kernels as kernels
-from ._posterior import PAIRS, Draw, Product, Totals
+from ._posterior import PAIRS, Draw, Totals
 from ._scorer import FactorScorer, read_only
 from ._vectors import zero_rows
 

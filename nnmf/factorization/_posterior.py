@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nnmf.models import compress
+from nnmf.models import Product, thinned
 
 #: the sides whose rows' products predictions hold
 PAIRS = (("user", "item"), ("user", "day"), ("item", "day"))
@@ -33,26 +33,6 @@ class Draw:
     consts: dict[str, np.ndarray]
     q: dict[str, np.ndarray]
     cuts: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class Product:
-    """Two tables whose rows' dot products over the first ``width`` columns are a sum of products.
-
-    Attributes
-    ----------
-    left, right : float32 arrays of shape (n_rows, at least width), C-ordered
-    width : int
-    """
-
-    left: np.ndarray
-    right: np.ndarray
-    width: int
-
-    @property
-    def tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """The columns that count."""
-        return self.left[:, : self.width], self.right[:, : self.width]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,47 +86,36 @@ class Posterior:
 
     def __init__(self, width: int, n_draws: int, totals: Totals | None = None) -> None:
         self._width, self._n_draws, self.totals = width, n_draws, totals
-        self._mine: dict[tuple[str, str], Product] = {}
 
     def add(self, draw: Draw) -> None:
         """Add a draw."""
-        before = self.totals or Totals(
-            0, 0.0, 0.0, dict.fromkeys(draw.consts, _NONE), {}, cuts=np.zeros_like(draw.cuts)
-        )
-        self._mine = {pair: self._joined(pair, before, draw) for pair in PAIRS if pair[1] in draw.consts}
-        draws, every = before.draws, before.every
-        if before.n_draws % every == 0:
-            half = {side: table.astype(np.float16) for side, table in draw.q.items()}
-            draws = (*draws, replace(draw, q=half))
-            if len(draws) > self._n_draws:
-                draws, every = draws[::2], every * 2
+        before = self.totals or _nothing(draw)
+        draws, every = thinned(before.draws, before.every, before.n_draws, lambda: _halved(draw), self._n_draws)
         self.totals = Totals(
             n_draws=before.n_draws + 1,
             constant=before.constant + draw.constant,
             variance=before.variance + draw.variance,
             consts={side: before.consts[side] + const for side, const in draw.consts.items()},
-            products=self._mine,
+            products={
+                (left, right): before.products[left, right].joined(draw.q[left], draw.q[right], self._width)
+                for left, right in before.products
+            },
             draws=draws,
             every=every,
             cuts=before.cuts + draw.cuts,
         )
 
-    def _joined(self, pair: tuple[str, str], totals: Totals, draw: Draw) -> Product:
-        """A product's tables with a draw's columns behind theirs; what shows of the old ones is never written again."""
-        before, (left, right) = totals.products.get(pair), (draw.q[side] for side in pair)
-        more, room = left.shape[1], 2 * self._width
-        old = before.tables if before else (left[:, :0], right[:, :0])
-        if before and before.width + more > room:
-            before, old = None, compress(*old, self._width)
-        done = old[0].shape[1]
-        if before is None or before is not self._mine.get(pair) or done + more > before.left.shape[1]:
-            tables = [np.empty((len(table), max(room, done + more)), np.float32) for table in (left, right)]
-            for table, kept in zip(tables, old, strict=True):
-                table[:, :done] = kept
-            before = Product(tables[0], tables[1], done)
-        for table, new in ((before.left, left), (before.right, right)):
-            table[:, done : done + more] = new
-        return Product(before.left, before.right, done + more)
+
+def _nothing(draw: Draw) -> Totals:
+    """The sums over no draws like this one."""
+    products = {
+        (left, right): Product(draw.q[left][:, :0], draw.q[right][:, :0], 0)
+        for left, right in PAIRS
+        if right in draw.consts
+    }
+    return Totals(0, 0.0, 0.0, dict.fromkeys(draw.consts, np.zeros(1)), products, cuts=np.zeros_like(draw.cuts))
 
 
-_NONE = np.zeros(1)
+def _halved(draw: Draw) -> Draw:
+    """The draw in half the memory."""
+    return replace(draw, q={side: table.astype(np.float16) for side, table in draw.q.items()})

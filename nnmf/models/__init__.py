@@ -8,7 +8,7 @@ from ._catalogue import Catalogue
 from ._choosing import best_of
 from ._evaluation import check_metrics, evaluate
 from ._ids import pairs_of
-from ._low_rank import compress
+from ._low_rank import Product, compress, kept_width, thinned
 from ._mean import MeanScorer, own_scorer
 from ._model import Model
 from ._state import from_state
@@ -19,11 +19,14 @@ __all__ = [
     "DampedBiases",
     "MeanScorer",
     "Model",
+    "Product",
     "best_of",
     "check_metrics",
     "compress",
     "evaluate",
     "from_state",
+    "kept_width",
     "own_scorer",
     "pairs_of",
+    "thinned",
 ]

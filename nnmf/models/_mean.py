@@ -12,6 +12,8 @@ import numpy as np
 from nnmf.errors import ConfigError
 from nnmf.training import Scorer
 
+from ._low_rank import thinned
+
 #: what the names of a mean's own arrays begin with
 MEAN = "mean:"
 #: scorers that are kept whole: at most so many
@@ -51,11 +53,8 @@ class MeanScorer(Scorer):
 
     def joined(self, scorer: Scorer, squared_error: float) -> MeanScorer:
         """The mean with one scorer more, whose epoch had this mean squared error."""
-        n, every, draws = self.count.n, self.count.every, self.draws
-        if n % every == 0:
-            draws = (*draws, self._draw(scorer))
-            if len(draws) > MOST:
-                draws, every = draws[::2], every * 2
+        n = self.count.n
+        draws, every = thinned(self.draws, self.count.every, n, lambda: self._draw(scorer), MOST)
         count = Count(n + 1, self.count.squared_error + squared_error, every)
         return self._with(scorer, count, draws, add=True)
 

@@ -12,11 +12,9 @@ import numpy as np
 from nnmf.onnx import ExportedIds, export_factors_onnx
 from nnmf.training import Scorer
 
-from ._low_rank import compress
+from ._low_rank import Product, kept_width
 from ._mean import PAIRS, Count, MeanScorer
 
-# Columns of the tables that a sum of products is kept in: at least so many, and so many times a scorer's; they grow to twice that.
-_WIDTH, _TIMES = 64, 4
 # Scorers that are averaged over a training, evenly spread.
 _AVERAGED = 100
 
@@ -28,6 +26,20 @@ class Parts:
     constant: float
     bias: dict[str, np.ndarray]
     factors: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums of the parts of scorers: of constants, of biases (float64 arrays by side) and of products."""
+
+    constant: float
+    bias: dict[str, np.ndarray]
+    product: Product
+
+    @property
+    def factors(self) -> dict[str, np.ndarray]:
+        """Tables by side whose rows' dot products are the sums of products."""
+        return dict(zip(("user", "item"), self.product.tables, strict=True))
 
 
 def parts_of(scorer: Scorer) -> Parts | None:
@@ -48,16 +60,16 @@ class ProductMean(MeanScorer):
     ----------
     own, count, draws
         As for `MeanScorer`.
-    sums : Parts, default=None
-        Sums of the constants and biases, and two tables whose rows' products are the sums of the products.
+    sums : Sums, default=None
+        Over all the scorers; None: of none yet.
     """
 
-    def __init__(self, own: Scorer, count: Count, draws: tuple[Parts, ...], sums: Parts | None = None) -> None:
+    def __init__(self, own: Scorer, count: Count, draws: tuple[Parts, ...], sums: Sums | None = None) -> None:
         super().__init__(own, count, draws)
         self._sums = sums
 
     @property
-    def sums(self) -> Parts:
+    def sums(self) -> Sums:
         """The sums over all scorers."""
         assert self._sums is not None
         return self._sums
@@ -65,26 +77,22 @@ class ProductMean(MeanScorer):
     def _with(self, scorer: Scorer, count: Count, draws: tuple[Parts, ...], add: bool) -> ProductMean:
         return ProductMean(scorer, count, draws, self._added(self._draw(scorer)) if add else self.sums)
 
-    def _added(self, new: Parts) -> Parts:
+    def _added(self, new: Parts) -> Sums:
         """The sums with a scorer's parts in them."""
+        user, item = new.factors["user"], new.factors["item"]
         if self._sums is None:
-            return Parts(new.constant, {side: bias.astype(np.float64) for side, bias in new.bias.items()}, new.factors)
-        old, width = self._sums, max(_WIDTH, _TIMES * new.factors["user"].shape[1])
-        left, right = old.factors["user"], old.factors["item"]
-        if left.shape[1] + new.factors["user"].shape[1] > 2 * width:
-            left, right = compress(left, right, width)
-        return Parts(
-            old.constant + new.constant,
-            {side: old.bias[side] + bias for side, bias in new.bias.items()},
-            {side: np.column_stack([table, new.factors[side]]) for side, table in (("user", left), ("item", right))},
-        )
+            bias = {side: bias.astype(np.float64) for side, bias in new.bias.items()}
+            return Sums(new.constant, bias, Product(user, item, user.shape[1]))
+        old = self._sums
+        bias = {side: old.bias[side] + bias for side, bias in new.bias.items()}
+        return Sums(old.constant + new.constant, bias, old.product.joined(user, item, kept_width(user.shape[1])))
 
     def _draw(self, scorer: Scorer) -> Parts:
         parts = parts_of(scorer)
         assert parts is not None
         return parts
 
-    def _predicted(self, draw: Parts, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _predicted(self, draw: Parts | Sums, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         found: np.ndarray = draw.bias["user"][user] + draw.bias["item"][item] + np.float32(draw.constant)
         return found + np.einsum("nf,nf->n", draw.factors["user"][user], draw.factors["item"][item])
 

@@ -11,8 +11,9 @@ from nnmf.errors import DataError
 from nnmf.storage import check_array
 from nnmf.training import Scorer
 
+from ._low_rank import Product
 from ._mean import MEAN, MOST, Count, MeanScorer
-from ._means import Parts, ProductMean, SnapshotMean, parts_of
+from ._means import Parts, ProductMean, SnapshotMean, Sums, parts_of
 
 
 def read_mean(
@@ -80,9 +81,7 @@ def _read_products(
         )
         for at in range(n_kept)
     ]
-    sums = Parts(
-        constants[0],
-        {side: found[f"{side}_bias"] for side in sizes},
-        {side: np.ascontiguousarray(found[f"{side}_factors"]) for side in sizes},
-    )
+    user, item = (np.ascontiguousarray(found[f"{side}_factors"]) for side in ("user", "item"))
+    bias = {side: found[f"{side}_bias"] for side in sizes}
+    sums = Sums(constants[0], bias, Product(user, item, user.shape[1]))
     return ProductMean(own, count, tuple(draws), sums)
