@@ -11,7 +11,7 @@ import numpy as np
 from nnmf.config import TrainConfig
 from nnmf.errors import TrainingError
 from nnmf.models import Catalogue, kept_width
-from nnmf.tables import Design, Ratings, encode
+from nnmf.tables import Design, Ratings, deviation_of, encode, mean_of
 from nnmf.training import Learner, Snapshot, Tick
 
 from ._bayes_scorer import PosteriorScorer
@@ -151,5 +151,5 @@ class GibbsLearner(Learner):
 
 def _standard(rating: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of ratings; 1 where they are all the same."""
-    spread = float(rating.std(dtype=np.float64))
-    return float(rating.mean(dtype=np.float64)), spread if spread > 0 and math.isfinite(spread) else 1.0
+    spread = deviation_of(rating)
+    return mean_of(rating), spread if spread > 0 and math.isfinite(spread) else 1.0

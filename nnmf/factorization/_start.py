@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from nnmf._compiled import compiled
+from nnmf.files import walk
 from nnmf.models import DampedBiases
-from nnmf.tables import Ratings
+from nnmf.tables import Ratings, deviation_of, root_mean_square
 
 _ITERATIONS = 15
 # Of the size from which the strongest factor would grow by itself: chains that find it a little later are worth more, for
@@ -34,15 +35,16 @@ def starting_std(train: Ratings) -> float:
     float
     """
     biases = DampedBiases.of(train)
-    residual = train.rating - np.float32(biases.mean)
-    residual -= biases.user_bias.astype(np.float32)[train.user]
-    residual -= biases.item_bias.astype(np.float32)[train.item]
-    variance = float(np.einsum("i,i->", residual, residual, dtype=np.float64)) / len(residual)
+    residual, done = np.empty(len(train), np.float32), 0
+    for user, item, rating in walk(train.user, train.item, train.rating):
+        residual[done : done + len(rating)] = rating - biases.predict(user, item)
+        done += len(rating)
+    variance = root_mean_square(residual) ** 2
     largest = _largest_singular_value(train, residual)
     if not variance * largest > 0:
         return _LEAST
     # In units of the ratings' spread a residual is e / spread, its precision spread^2 / variance.
-    spread = float(train.rating.std(dtype=np.float64))
+    spread = deviation_of(train.rating)
     return min(max(_SHARE * math.sqrt(variance / (spread * largest)), _LEAST), _MOST)
 
 
