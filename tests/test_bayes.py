@@ -346,6 +346,13 @@ def test_u1_as_ratings_on_a_grid(u1):
 
 
 # -- the command -----------------------------------------------------------------------------------------------------------------------
+def test_a_few_ratings_are_watched_like_many(tables, capsys):
+    """A factor of a sweep is less than one of four ratings."""
+    few = tables[0].take(np.arange(4)).compact()
+    model = nnmf.fit("bayes", few, progress=True, **{**SHORT, "n_factors": 10})
+    assert len(model.history) == SHORT["n_epochs"] and np.isfinite(model.predict([1], [1])).all()
+
+
 def test_the_command_ends_well_where_draws_are_too_few_for_intervals(tmp_path):
     command = [sys.executable, "-m", "nnmf.train", "--model", "bayes", "--dataset", "synthetic", "--n-epochs", "1"]
     command += ["--sweeps", "1", "--n-chains", "1", "--features", "ids", "--output", tmp_path / "run"]

@@ -177,6 +177,8 @@ class _Epoch:
 
     def tick(self, done: int, rmse: Callable[[], float]) -> None:
         """Look at the epoch after ``done`` of its ratings."""
+        if not done:
+            return  # of a table of a few ratings no whole one is done yet, and there is no speed to tell
         now = self.check(rmse())
         if self.course.progress:
             total = (self.number - self.course.first) * self.learner.n_streamed + done
