@@ -182,42 +182,51 @@ def read_totals(arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors:
     constant, variance = (float(number) for number in check_array(arrays["sums"], (2,), np.float64, "sums"))
     if variance <= 0:
         raise DataError(f"sums: the noise's variance is {variance}; it lies above zero.")
+    cuts = check_array(arrays["cuts"], (n_cuts,), np.float64, "cuts") if n_cuts else np.zeros(0)
+    if not (np.diff(cuts) > 0).all():
+        raise DataError("cuts: do not rise from one value of the grid to the next.")
+    consts = {side: check_array(arrays[f"{side}_sums"], (n,), np.float64, f"{side}_sums") for side, n in sizes.items()}
+    products = {pair: _read_product(arrays, sizes, *pair) for pair in pairs}
+    draws = _read_draws(arrays, sizes, n_factors, n_cuts, n_kept)
+    return Totals(n_draws, constant, variance, consts, products, draws, every, cuts)
+
+
+def _read_product(arrays: dict[str, np.ndarray], sizes: dict[str, int], left: str, right: str) -> Product:
+    """The tables of a pair of sides."""
+    tables = arrays[f"{left}_of_{right}"], arrays[f"{right}_of_{left}"]
+    width = tables[0].shape[1] if tables[0].ndim == 2 else 0
+    checked = [
+        np.ascontiguousarray(check_array(table, (sizes[side], width), np.float32, f"{left}_of_{right}"))
+        for table, side in zip(tables, (left, right), strict=True)
+    ]
+    return Product(checked[0], checked[1], width)
+
+
+def _read_draws(
+    arrays: dict[str, np.ndarray], sizes: dict[str, int], n_factors: int, n_cuts: int, n_kept: int
+) -> tuple[Draw, ...]:
+    """The whole draws."""
     numbers = check_array(arrays["draw_numbers"], (n_kept, 2), np.float64, "draw_numbers")
-    cuts, draw_cuts = np.zeros(0), np.zeros((n_kept, 0))
-    if n_cuts:
-        cuts = check_array(arrays["cuts"], (n_cuts,), np.float64, "cuts")
-        draw_cuts = check_array(arrays["draw_cuts"], (n_kept, n_cuts), np.float64, "draw_cuts")
-        if not (np.diff(cuts) > 0).all():
-            raise DataError("cuts: do not rise from one value of the grid to the next.")
     if (numbers[:, 1] <= 0).any():
         raise DataError(f"draw_numbers: the noise's variance is {numbers[:, 1].min()}; it lies above zero.")
-    consts, q, draw_consts = {}, {}, {}
+    cuts = np.zeros((n_kept, 0))
+    if n_cuts:
+        cuts = check_array(arrays["draw_cuts"], (n_kept, n_cuts), np.float64, "draw_cuts")
+    q, consts = {}, {}
     for side, n in sizes.items():
-        consts[side] = check_array(arrays[f"{side}_sums"], (n,), np.float64, f"{side}_sums")
         q[side] = check_array(arrays[f"{side}_draws"], (n_kept, n, n_factors), np.float16, f"{side}_draws")
         name = f"{side}_draw_consts"
-        draw_consts[side] = check_array(arrays[name], (n_kept, n), np.float32, name)
-    products = {}
-    for left, right in pairs:
-        tables = arrays[f"{left}_of_{right}"], arrays[f"{right}_of_{left}"]
-        width = tables[0].shape[1] if tables[0].ndim == 2 else 0
-        shapes = (sizes[left], width), (sizes[right], width)
-        checked = [
-            np.ascontiguousarray(check_array(table, shape, np.float32, f"{left}_of_{right}"))
-            for table, shape in zip(tables, shapes, strict=True)
-        ]
-        products[left, right] = Product(checked[0], checked[1], width)
-    draws = tuple(
+        consts[side] = check_array(arrays[name], (n_kept, n), np.float32, name)
+    return tuple(
         Draw(
             float(numbers[number, 0]),
             float(numbers[number, 1]),
-            {side: draw_consts[side][number] for side in sizes},
+            {side: consts[side][number] for side in sizes},
             {side: q[side][number] for side in sizes},
-            draw_cuts[number],
+            cuts[number],
         )
         for number in range(n_kept)
     )
-    return Totals(n_draws, constant, variance, consts, products, draws, every, cuts)
 
 
 def _predicted(draw: Draw, index: dict[str, np.ndarray]) -> np.ndarray:

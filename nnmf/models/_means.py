@@ -20,7 +20,7 @@ _AVERAGED = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class Terms:
     """What a scorer predicts by: ``constant + b_u + b_i + p_u . q_i``; float32 arrays by side."""
 
     constant: float
@@ -42,7 +42,7 @@ class Sums:
         return dict(zip(("user", "item"), self.product.tables, strict=True))
 
 
-def parts_of(scorer: Scorer) -> Parts | None:
+def terms_of(scorer: Scorer) -> Terms | None:
     """The parts of a scorer; None where it predicts in another way."""
     found = scorer.vectors()
     if "user_factors" not in found:
@@ -50,7 +50,7 @@ def parts_of(scorer: Scorer) -> Parts | None:
     factors = {"user": found.get("user_vectors", found["user_factors"]), "item": found["item_factors"]}
     bias = {side: found.get(f"{side}_bias", np.zeros(len(table), np.float32)) for side, table in factors.items()}
     factors = {side: np.array(table, np.float32) for side, table in factors.items()}
-    return Parts(float(found.get("global_mean", 0.0)), bias, factors)
+    return Terms(float(found.get("global_mean", 0.0)), bias, factors)
 
 
 class ProductMean(MeanScorer):
@@ -64,7 +64,7 @@ class ProductMean(MeanScorer):
         Over all the scorers; None: of none yet.
     """
 
-    def __init__(self, own: Scorer, count: Count, draws: tuple[Parts, ...], sums: Sums | None = None) -> None:
+    def __init__(self, own: Scorer, count: Count, draws: tuple[Terms, ...], sums: Sums | None = None) -> None:
         super().__init__(own, count, draws)
         self._sums = sums
 
@@ -74,10 +74,10 @@ class ProductMean(MeanScorer):
         assert self._sums is not None
         return self._sums
 
-    def _with(self, scorer: Scorer, count: Count, draws: tuple[Parts, ...], add: bool) -> ProductMean:
+    def _with(self, scorer: Scorer, count: Count, draws: tuple[Terms, ...], add: bool) -> ProductMean:
         return ProductMean(scorer, count, draws, self._added(self._draw(scorer)) if add else self.sums)
 
-    def _added(self, new: Parts) -> Sums:
+    def _added(self, new: Terms) -> Sums:
         """The sums with a scorer's parts in them."""
         user, item = new.factors["user"], new.factors["item"]
         if self._sums is None:
@@ -87,12 +87,12 @@ class ProductMean(MeanScorer):
         bias = {side: old.bias[side] + bias for side, bias in new.bias.items()}
         return Sums(old.constant + new.constant, bias, old.product.joined(user, item, kept_width(user.shape[1])))
 
-    def _draw(self, scorer: Scorer) -> Parts:
-        parts = parts_of(scorer)
+    def _draw(self, scorer: Scorer) -> Terms:
+        parts = terms_of(scorer)
         assert parts is not None
         return parts
 
-    def _predicted(self, draw: Parts | Sums, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    def _predicted(self, draw: Terms | Sums, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         found: np.ndarray = draw.bias["user"][user] + draw.bias["item"][item] + np.float32(draw.constant)
         return found + np.einsum("nf,nf->n", draw.factors["user"][user], draw.factors["item"][item])
 
@@ -197,7 +197,7 @@ class Averaging:
             return scorer
         squared_error = train_rmse * train_rmse
         if not isinstance(before, MeanScorer):
-            parts = parts_of(scorer)
+            parts = terms_of(scorer)
             made = SnapshotMean if parts is None else ProductMean
             return made(scorer, Count(), ()).joined(scorer, squared_error)
         every = -(-(self.last - begin + 1) // _AVERAGED)

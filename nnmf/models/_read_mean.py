@@ -13,7 +13,7 @@ from nnmf.training import Scorer
 
 from ._low_rank import Product
 from ._mean import MEAN, MOST, Count, MeanScorer
-from ._means import Parts, ProductMean, SnapshotMean, Sums, parts_of
+from ._means import ProductMean, SnapshotMean, Sums, Terms, terms_of
 
 
 def read_mean(
@@ -48,7 +48,7 @@ def read_mean(
         )
     count = Count(int(n), squared_error, int(every))
     n_kept = -(-count.n // count.every)
-    if parts_of(own) is None:
+    if terms_of(own) is None:
         for name, array in rest.items():
             if array.ndim == 0 or len(array) != n_kept:
                 raise DataError(f"{MEAN}{name}: is of shape {array.shape} instead of {n_kept} epochs'.")
@@ -63,7 +63,7 @@ def _read_products(
     names = {f"{side}_{what}" for side in sizes for what in ("bias", "factors", "draw_bias", "draws")} | {"constants"}
     if set(arrays) != names:
         raise DataError(f"parameters: those of the mean are {sorted(arrays)} instead of {sorted(names)}.")
-    known = parts_of(own)
+    known = terms_of(own)
     assert known is not None
     width, wide = known.factors["user"].shape[1], arrays["user_factors"].shape[-1:]
     shapes: dict[str, tuple[tuple[int, ...], Any]] = {"constants": ((1 + n_kept,), np.float64)}
@@ -74,7 +74,7 @@ def _read_products(
     found = {name: check_array(arrays[name], *shapes[name], f"{MEAN}{name}") for name in names}
     constants = found["constants"].tolist()
     draws = [
-        Parts(
+        Terms(
             constants[1 + at],
             {side: found[f"{side}_draw_bias"][at] for side in sizes},
             {side: found[f"{side}_draws"][at] for side in sizes},
