@@ -7,10 +7,12 @@ import itertools
 import json
 import logging
 import multiprocessing
+import os
 import pickle
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -710,3 +712,28 @@ def test_ratings_whose_squares_float32_does_not_hold_are_refused(size):
         ConfigError, match=r"its ratings spread by .*, the square of which MXNet's float32 cannot hold; divide"
     ):
         nnmf.fit("plain", ratings, n_epochs=1, ctx="cpu")
+
+
+@pytest.mark.parametrize("network", ["biased_mlp", "dropout_mlp"])
+def test_executors_that_share_parameters_run_one_at_a_time(tables, network):
+    """Four threads that did not wait for each other hung or crashed MXNet within some hundred predictions."""
+    train = tables[0]
+    model = NetworkModel(network, **{**FAST, "n_epochs": 1}).fit(train)
+    alone = model.predict_index(train.user, train.item)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: model.predict_index(train.user, train.item), range(1000)):
+            assert np.array_equal(found, alone)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_does_not_wait_for_threads_that_it_has_not():
+    from nnmf.neural import _scorer
+
+    with _scorer._one_at_a_time:
+        child = multiprocessing.get_context("fork").Process(
+            target=lambda: _scorer._one_at_a_time.acquire(timeout=5) or os._exit(3)
+        )
+        child.start()
+        child.join()
+    assert child.exitcode == 0

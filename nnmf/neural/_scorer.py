@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,18 @@ mx: Any = _mxnet.load()
 _PREDICT_ROWS = 16_384
 #: what a parameter's name in MXNet's files begins with: arguments, and states that training moves without a gradient
 ARGUMENT, AUXILIARY = "arg:", "aux:"
+# Executors that share parameters must not run at once: MXNet 1.9.1 then crashes, or waits for ever for an operation that its engine
+# has lost, within some hundred predictions of four threads. Its operators keep the cores busy for one caller.
+_one_at_a_time = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a child has no thread that would open what was locked at its birth
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class NetworkScorer(Scorer):
@@ -53,7 +67,11 @@ class NetworkScorer(Scorer):
         return self._forward(prediction_of(self.symbol), {"user": user, "item": item}).reshape(len(user))
 
     def _forward(self, symbol: Any, columns: dict[str, np.ndarray]) -> np.ndarray:
-        """What a part of the network answers, row by row, for columns of indices of one length."""
+        """What a part of the network answers, row by row, for columns of indices of one length; threads wait for each other."""
+        with _one_at_a_time:
+            return self._forward_alone(symbol, columns)
+
+    def _forward_alone(self, symbol: Any, columns: dict[str, np.ndarray]) -> np.ndarray:
         wanted, states = set(symbol.list_arguments()), symbol.list_auxiliary_states()
         arguments = {name: array for name, array in self._parameters.items() if name in wanted}
         arguments = {name: array.as_in_context(self.ctx) for name, array in arguments.items()}
