@@ -22,7 +22,7 @@ class DataError(NnmfError, ValueError):
 
 
 class BackendError(NnmfError, ImportError):
-    """MXNet, or the device asked for, that cannot be used (exit code 1)."""
+    """MXNet, or the device or cluster asked for, that cannot be used (exit code 1)."""
 
 
 class TrainingError(NnmfError, ArithmeticError):

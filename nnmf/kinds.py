@@ -118,6 +118,7 @@ def fit(
     test: Ratings | None = None,
     callbacks: Iterable[Callback] = (),
     progress: Progress | bool | None = None,
+    cluster: Any = None,
     **settings: Any,
 ) -> Model:
     """Train a model on a table of ratings.
@@ -141,6 +142,8 @@ def fit(
     progress : Progress or bool, default=None
         Told how the running epoch goes. None: in a notebook a bar, else nobody; True: a bar, or log lines where there is no
         terminal; False: nobody.
+    cluster : str or distributed.Client, default=None
+        Workers to train with; see `Model.fit`.
     **settings
         Single settings over ``config``, such as ``n_epochs=5`` or ``preset="tutorial"``; those of the network's function too.
 
@@ -157,10 +160,10 @@ def fit(
     TrainingError
         Training diverged.
     BackendError
-        MXNet or the device cannot be used.
+        MXNet, the device or the cluster cannot be used.
     """
     made = make_model(model, config, **settings)
-    return made.fit(train, valid, test=test, callbacks=callbacks, progress=progress)
+    return made.fit(train, valid, test=test, callbacks=callbacks, progress=progress, cluster=cluster)
 
 
 def load(

@@ -26,7 +26,7 @@ FLOORS = (
     ("networks", "metrics", "config"),
     ("_registry",),
     ("_columns", "_eval_metrics", "_drawing", "_symbols", "_layers"),
-    ("files",),
+    ("files", "cluster"),
     ("_mxnet", "_compiled"),
     ("errors", "_lazy", "_version"),
 )

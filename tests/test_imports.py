@@ -25,7 +25,8 @@ HOMES = {
     "onnxruntime": ("nnmf.testing",),
     "requests": ("nnmf.files",),
     "pandas": ("nnmf.tables", "nnmf.models"),
-    "dask": (),
+    "dask": ("nnmf.cluster",),
+    "distributed": ("nnmf.cluster",),
     "pytest": (),
 }
 # What stands beside the packages, for this package alone: all that has no underscore may be imported.
@@ -192,7 +193,7 @@ def test_dir_lists_the_public_names():
     "testing", "commands", "data", "train", "predict",
 ))])  # fmt: skip
 def test_importing_loads_nothing_heavy(module):
-    heavy = ["mxnet", "duckdb", "requests", "onnx", "onnxruntime", "pandas", "dask", "pytest"]
+    heavy = ["mxnet", "duckdb", "requests", "onnx", "onnxruntime", "pandas", "dask", "distributed", "pytest"]
     if module in (
         "nnmf",
         *(f"nnmf.{name}" for name in ("tables", "datasets", "metrics", "config", "commands", "data")),

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,12 @@ def _parser() -> Parser:
     )
     add_flags(parser, DataConfig, "data")
     add_flags(parser, TrainConfig, "training (where no default is given, it is the model's own)")
+    parser.add_argument(
+        "--cluster",
+        metavar="local:N|tcp://HOST:PORT|FILE",
+        help="workers of Dask to train with, which change no bit of what is learned: processes on this machine, or those of the "
+        "scheduler at an address or of a scheduler file (default: this process trains)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--metrics",
@@ -109,6 +116,7 @@ def _train(arguments: Any) -> None:
         config = dataclasses.replace(config, preset="tutorial")
     # Every setting is checked before a table is read, and every folder before the first model is trained.
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
+    _check_cluster(arguments.cluster, models)
     if arguments.output is not None:
         _check_folder(Path(arguments.output), names, arguments.overwrite)
     uses_features = any(model.uses_features for model in models)
@@ -123,9 +131,20 @@ def _train(arguments: Any) -> None:
     with contextlib.ExitStack() as stack:
         runs = _begin(stack, root, names, models, data, arguments.overwrite)
         for name, model, run in zip(names, models, runs, strict=True):
-            summaries.append(_run(name, model, model.fit, run, tables, metrics, progress))
+            fit = partial(model.fit, cluster=arguments.cluster)
+            summaries.append(_run(name, model, fit, run, tables, metrics, progress))
     print(table(summaries))
     print(f"Saved in {root}")
+
+
+def _check_cluster(cluster: str | None, models: list[Model]) -> None:
+    """Refuse what names no cluster, and models that none can train, before tables are read."""
+    if cluster is not None:
+        from nnmf.cluster import check_cluster
+
+        for model in models:
+            model.check_cluster()
+        check_cluster(cluster)
 
 
 def _check_features(data_config: DataConfig, uses_features: bool, names: list[str]) -> None:
@@ -214,7 +233,7 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
 
     from ._report import describe, table
 
-    plain = ("resume", "overwrite", "output", "network", "model", "metrics", "set")
+    plain = ("resume", "overwrite", "output", "network", "model", "metrics", "set", "cluster")
     given = {name for name in vars(arguments) if name not in plain}
     given |= {name for name in ("output", "network", "model", "set") if getattr(arguments, name)}
     given |= {"overwrite"} if arguments.overwrite else set()
@@ -226,6 +245,7 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
     with contextlib.closing(run):
         model.config = dataclasses.replace(model.config, **changes)
         run.settings.update(changes)
+        _check_cluster(arguments.cluster, [model])
         if len(model.history) >= (model.config.n_epochs or 0):
             raise ConfigError(
                 f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs."
@@ -245,7 +265,8 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
         logger.info("Going on after epoch %d.", len(model.history))
         if model.config.negatives and not metrics:
             metrics = list(_RANKING_METRICS)
-        print(table([_run(run.settings["model"], model, model.resume, run, tables, metrics, progress)]))
+        resume = partial(model.resume, cluster=arguments.cluster)
+        print(table([_run(run.settings["model"], model, resume, run, tables, metrics, progress)]))
         print(f"Saved in {folder}")
 
 

@@ -92,6 +92,10 @@ class Kind(ABC):
         """
         return self.config
 
+    def check_cluster(self) -> None:
+        """Raise a ConfigError where no cluster can train this model: `Learner.cluster` says who does."""
+        raise ConfigError(f"cluster: {self.kind} trains on one machine alone; leave it out.")
+
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""
         return {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nnmf.tables import Ratings
 from nnmf.training import Callback, Progress
@@ -25,6 +25,7 @@ class Trainable(Kind):
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
         progress: Progress | bool | None = None,
+        cluster: Any = None,
     ) -> _Self:
         """Train on a table, for ``config.n_epochs`` epochs; with a validation table the best epoch's parameters are kept.
 
@@ -43,6 +44,9 @@ class Trainable(Kind):
             Called after each epoch with its `EpochResult` and this model; one that answers True stops training.
         progress : Progress or bool, default=None
             Told how the running epoch goes. None: a bar in a notebook alone; True: a bar, or log lines; False: nobody.
+        cluster : str or distributed.Client, default=None
+            Workers to train with, which change no bit of what is learned: a client of Dask, ``"local:4"`` for four processes on
+            this machine, ``"tcp://HOST:8786"`` of a scheduler, or the path of its file. None: this process.
 
         Returns
         -------
@@ -54,8 +58,10 @@ class Trainable(Kind):
             Training diverged; the sentence says which settings to lower.
         ConfigError, DataError
             Settings or tables that cannot be trained with.
+        BackendError
+            Dask or the cluster cannot be used.
         """
-        _training.fit(self, train, valid, _training.Watched(callbacks, progress, test))
+        _training.fit(self, train, valid, _training.Watched(callbacks, progress, test, cluster=cluster))
         return self
 
     def fit_more(
@@ -67,6 +73,7 @@ class Trainable(Kind):
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
         progress: Progress | bool | None = None,
+        cluster: Any = None,
     ) -> _Self:
         """Go on training on another table, whose new users and items grow the tables; what was learned is where it starts.
 
@@ -81,7 +88,7 @@ class Trainable(Kind):
         ----------
         ratings : Ratings
             The table; its ids may be new.
-        valid, test, callbacks, progress
+        valid, test, callbacks, progress, cluster
             As for `fit`.
         n_epochs : int, default=None
             Epochs to train; None: as many as the last time.
@@ -92,7 +99,9 @@ class Trainable(Kind):
             The model is not trained yet; and what `fit` raises.
         """
         self.check_trained()
-        _training.fit_more(self, ratings, valid, n_epochs, _training.Watched(callbacks, progress, test))
+        _training.fit_more(
+            self, ratings, valid, n_epochs, _training.Watched(callbacks, progress, test, cluster=cluster)
+        )
         return self
 
     def resume(
@@ -103,11 +112,12 @@ class Trainable(Kind):
         test: Ratings | None = None,
         callbacks: Iterable[Callback] = (),
         progress: Progress | bool | None = None,
+        cluster: Any = None,
     ) -> _Self:
         """Go on with a model that `load_checkpoint` gave, up to ``config.n_epochs``, as if training had never stopped.
 
         Arguments and errors as `fit`; the tables must be those that training began with.
         """
         self.check_trained()
-        _training.resume(self, train, valid, _training.Watched(callbacks, progress, test))
+        _training.resume(self, train, valid, _training.Watched(callbacks, progress, test, cluster=cluster))
         return self

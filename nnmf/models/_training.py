@@ -6,11 +6,13 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from nnmf.cluster import check_cluster, joined
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
 from nnmf.files import walk
@@ -45,7 +47,7 @@ logger = logging.getLogger("nnmf")
 
 @dataclass(frozen=True)
 class Watched:
-    """What is told of a training, or measured while it runs: it changes nothing but when training stops.
+    """What is told of a training, measured while it runs, or runs it: it changes nothing but when training stops.
 
     Attributes
     ----------
@@ -56,17 +58,21 @@ class Watched:
         Ratings that are measured after each epoch and choose nothing.
     warns : bool, default=True
         Whether to say so where what comes of it is of no use.
+    cluster : str or distributed.Client, default=None
+        Whose workers train; None: this process.
     """
 
     callbacks: Iterable[Callback] = ()
     progress: Progress | bool | None = None
     test: Ratings | None = None
     warns: bool = True
+    cluster: Any = None
 
 
 def fit(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched) -> None:
     """Train from drawn parameters; see `Model.fit`."""
     _check_tables(model.config, train, valid)
+    _check_cluster(model, watched)
     _begin(model, model.config_for(train, valid), train, valid, watched)
 
 
@@ -90,6 +96,7 @@ def fit_more(
     """Train from what is kept on another table; see `Model.fit_more`."""
     learned = model._need()
     _check_tables(model.config, ratings, valid)
+    _check_cluster(model, watched)
     done = len(learned.history)
     n_more = n_epochs if n_epochs is not None else (model.config.n_epochs or 0) - learned.compared_from + 1
     if isinstance(n_more, bool) or not isinstance(n_more, (int, np.integer)) or n_more < 1:
@@ -103,6 +110,7 @@ def resume(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched)
     """Train on from the last epoch; see `Model.resume`."""
     learned = model._need()
     _check_tables(model.config, train, valid)
+    _check_cluster(model, watched)
     catalogue = learned.answers.catalogue
     if train.digest != catalogue.digest:
         raise DataError(
@@ -161,13 +169,15 @@ def _run(
         return any([callback(result, model) for callback in every])
 
     try:
-        learner = model.learner(catalogue, start)
-        first = len(history) + 1
-        run(
-            learner,
-            train,
-            Course(config, first, compared_from, judge(table), judge(test), keeper, epoch_end, progress),
-        )
+        with nullcontext() if watched.cluster is None else joined(watched.cluster) as client:
+            learner = model.learner(catalogue, start)
+            learner.cluster = client
+            first = len(history) + 1
+            run(
+                learner,
+                train,
+                Course(config, first, compared_from, judge(table), judge(test), keeper, epoch_end, progress),
+            )
     except BaseException:
         # A run that is resumed is the one it was: its finished epochs stay, as those of a first training do.
         whole = (was is None or kept is not None) and keeper.kept is not None and history
@@ -246,6 +256,12 @@ def _warn_of_test(catalogue: Catalogue, test: Ratings, model: Kind) -> None:
         logger.warning(
             "The test RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f.", found, mean
         )
+
+
+def _check_cluster(model: Kind, watched: Watched) -> None:
+    if watched.cluster is not None:
+        model.check_cluster()
+        check_cluster(watched.cluster)
 
 
 def _check_tables(config: TrainConfig, train: Ratings, valid: Ratings | None) -> None:

@@ -1,0 +1,11 @@
+"""Dask clusters: what a user names becomes a client of one, whose workers are looked at before they train, and the other way round.
+
+Nothing else imports Dask, and this room does when a cluster is asked for alone.
+"""
+
+from __future__ import annotations
+
+from ._joining import check_cluster, joined
+from ._workers import Worker, check_workers, workers_of
+
+__all__ = ["Worker", "check_cluster", "check_workers", "joined", "workers_of"]

@@ -1,0 +1,178 @@
+"""`joined`: a client of the cluster that a text or the user's own client names, let go of or ended as it was found or started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nnmf.errors import BackendError, ConfigError
+
+from ._workers import check_workers
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_WAYS = "give local:N for N processes here, tcp://HOST:PORT of a scheduler, or the path of a scheduler file"
+# Seconds that a scheduler has to answer in, and workers to come in.
+_ANSWER_SECONDS, _WORKER_SECONDS = 10, 60
+_LOOPBACK = "127.0.0.1"
+
+
+def check_cluster(cluster: Any) -> None:
+    """Refuse what names no cluster, without asking for one.
+
+    Parameters
+    ----------
+    cluster : str or distributed.Client
+        ``"local:N"``, the address or the file of a scheduler, or a client of the user's own.
+
+    Raises
+    ------
+    ConfigError
+        None of these, or a client that is closed or asynchronous.
+    BackendError
+        Dask is not installed.
+    """
+    client_class = _distributed().Client
+    if isinstance(cluster, client_class):
+        if cluster.asynchronous or cluster.status != "running":
+            state = "asynchronous" if cluster.asynchronous else cluster.status
+            raise ConfigError(f"cluster: got a client that is {state}; give a running, synchronous one.")
+    elif isinstance(cluster, str):
+        _parsed(cluster)
+    else:
+        raise ConfigError(f"cluster: got {cluster!r}; {_WAYS}, or a distributed.Client.")
+
+
+@contextlib.contextmanager
+def joined(cluster: Any) -> Iterator[Client]:
+    """A client of a cluster all of whose workers can do this package's work.
+
+    A client of the user's own is used as it is and not closed. What is started here listens on the loopback address alone, and
+    is ended whatever happens.
+
+    Parameters
+    ----------
+    cluster : str or distributed.Client
+        See `check_cluster`.
+
+    Raises
+    ------
+    ConfigError
+        See `check_cluster`.
+    BackendError
+        Dask is not installed, nobody answers, no worker comes, or one has another version of this package, or none.
+    """
+    check_cluster(cluster)
+    with contextlib.ExitStack() as stack:
+        client = cluster
+        if isinstance(cluster, str):
+            way, what = _parsed(cluster)
+            if way == "local":
+                what = stack.enter_context(_local(int(what)))
+            client = stack.enter_context(_connected(cluster, what))
+        _wait_for_workers(client)
+        check_workers(client)
+        yield client
+
+
+def _parsed(text: str) -> tuple[str, str]:
+    """(``"local"``, number), or (``"address"``, that of a scheduler)."""
+    wrong = ConfigError(f"cluster: got {text!r}; {_WAYS}.")
+    if text.startswith("local:"):
+        if not re.fullmatch(r"local:[1-9]\d{0,4}", text):
+            raise wrong
+        return "local", text.partition(":")[2]
+    if re.fullmatch(r"(tcp|tls)://([^\s/:]+|\[[0-9a-fA-F:.%]+\]):\d{1,5}", text):
+        return "address", text
+    if "://" in text or "\0" in text or not Path(text).is_file():
+        raise wrong
+    try:
+        return "address", str(json.loads(Path(text).read_text(encoding="utf-8"))["address"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"cluster: {text} is no file that a Dask scheduler wrote (dask scheduler --scheduler-file {text})."
+        ) from None
+
+
+@contextlib.contextmanager
+def _local(n_workers: int) -> Iterator[Any]:
+    """A cluster of processes of one thread each on this machine, which nobody else can reach."""
+    distributed = _distributed()
+    with tempfile.TemporaryDirectory(prefix="nnmf-dask-", ignore_cleanup_errors=True) as scratch:
+
+        def start() -> Any:
+            return distributed.LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                host=_LOOPBACK,
+                dashboard_address=f"{_LOOPBACK}:0",
+                scheduler_kwargs={"dashboard": False},
+                local_directory=scratch,
+                preload=["nnmf.cluster._preload"],
+                silence_logs="CRITICAL",
+            )
+
+        with _whole(start) as cluster:
+            yield cluster
+
+
+@contextlib.contextmanager
+def _connected(name: str, address: Any) -> Iterator[Client]:
+    """A client of a scheduler at an address, or of a cluster that was started here."""
+
+    def connect() -> Any:
+        try:
+            return _distributed().Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
+            raise BackendError(
+                f"cluster: no Dask scheduler answers at {name} within {_ANSWER_SECONDS} s ({_first_line(error)}); check that it runs "
+                "and can be reached."
+            ) from None
+
+    with _whole(connect) as client:
+        yield client
+
+
+@contextlib.contextmanager
+def _whole(make: Callable[[], Any]) -> Iterator[Any]:
+    """What ``make`` makes, closed at the end; Ctrl-C finds it made or not, but never half made or half closed."""
+    with ThreadPoolExecutor(1) as other:  # a signal interrupts the main thread alone
+        making = other.submit(make)
+        try:
+            yield making.result()
+        finally:
+            if making.exception() is None:
+                other.submit(making.result().close).result()
+
+
+def _wait_for_workers(client: Client) -> None:
+    try:
+        client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+    except TimeoutError:
+        raise BackendError(
+            f"cluster: the scheduler at {client.scheduler.address} has no workers, and none came within {_WORKER_SECONDS} s; "
+            f"start some (dask worker {client.scheduler.address})."
+        ) from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _distributed() -> Any:
+    """Dask's module, imported when it is asked for."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise BackendError(
+            f"cluster: needs Dask, which cannot be imported ({error}); pip install 'nnmf[dask]'."
+        ) from None
+    return distributed
