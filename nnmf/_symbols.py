@@ -159,6 +159,32 @@ def lookups(symbol: Symbol) -> list[Lookup]:
     return found
 
 
+def why_not_by_row(symbol: Symbol) -> str | None:
+    """What keeps a network from being trained on the rows alone that a batch looks up; None where nothing does."""
+    nodes, tables = json.loads(symbol.tojson())["nodes"], lookups(symbol)
+    weights, embeddings = {table.weight for table in tables}, {table.node for table in tables}
+    if len({(table.side, table.weight) for table in tables}) > len(weights):
+        return "it looks users and items up in one table"
+    if computed := weights - set(symbol.list_arguments()):
+        return f"it looks users or items up in what it computes ({min(computed)})"
+    for at, node in enumerate(nodes):
+        for source, *_ in node["inputs"]:
+            name = nodes[source]["name"]
+            if nodes[source]["op"] == "null" and name in ("user", "item", *weights) and at not in embeddings:
+                return f"its {node['op']} takes {name!r} itself, not the rows of a batch"
+    return None if tables else "it looks up neither users nor items in a table"
+
+
+def by_row(symbol: Symbol, n_rows: dict[str, int]) -> Symbol:
+    """The same network over tables of so many rows of each side, for indices into these; see `why_not_by_row`."""
+    graph = json.loads(symbol.tojson())
+    for table in lookups(symbol):
+        node = graph["nodes"][table.node]
+        node["attrs"]["input_dim"] = str(n_rows[table.side])
+        graph["nodes"][node["inputs"][1][0]].get("attrs", {}).pop("__shape__", None)
+    return _mxnet.load().sym.load_json(json.dumps(graph))
+
+
 def n_rows(symbol: Symbol, side: str) -> int | None:
     """Fewest rows of the tables that ``user`` or ``item`` looks up at once; None where it looks up none."""
     return min((table.n_rows for table in lookups(symbol) if table.side == side), default=None)

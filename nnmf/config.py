@@ -137,6 +137,12 @@ class TrainConfig(_Checked):
         low=0,
         high=10,
     )
+    sparse: str | None = _setting(
+        None,
+        "steps of a network go over the rows of a batch alone, and come to the same as over whole tables: auto, where tables are "
+        "large against a batch",
+        choices=("auto", "on", "off"),
+    )
     seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
     ctx: str | None = _setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
     n_threads: int | None = _setting(

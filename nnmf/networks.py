@@ -28,6 +28,7 @@ from nnmf._registry import (
 from nnmf._symbols import (
     OUTPUT_LAYERS,
     SEEN,
+    by_row,
     check_graph,
     check_symbol,
     head_of,
@@ -37,6 +38,7 @@ from nnmf._symbols import (
     output_layer,
     penalised,
     prediction_of,
+    why_not_by_row,
     with_head,
 )
 from nnmf.errors import ConfigError
@@ -53,6 +55,7 @@ __all__ = [
     "biased_mlp",
     "biased_net",
     "build_network",
+    "by_row",
     "check_graph",
     "check_symbol",
     "draw",
@@ -71,6 +74,7 @@ __all__ = [
     "penalised",
     "plain_net",
     "prediction_of",
+    "why_not_by_row",
     "with_head",
 ]
 

@@ -19,7 +19,7 @@ from .house import FLOORS, MODULES, UNTOLD, floor, imports, inner_imports, priva
 HOMES = {
     "mxnet": ("nnmf._mxnet",),
     "numba": ("nnmf._compiled", "nnmf.factorization._vectors", "nnmf.ranking._kernels"),
-    "llvmlite": ("nnmf.factorization._vectors", "nnmf.ranking._kernels"),
+    "llvmlite": ("nnmf._compiled._fetch", "nnmf.factorization._vectors", "nnmf.ranking._kernels"),
     "duckdb": ("nnmf.tables",),
     "onnx": ("nnmf.onnx",),
     "onnxruntime": ("nnmf.testing",),

@@ -618,16 +618,16 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 def test_memory_does_not_grow_with_the_ratings(tmp_path, kind, monkeypatch):
     monkeypatch.undo()  # blocks as large as they are
     peaks = {}
-    for millions in (4, 8):
+    for millions in (4, 12):
         n = millions * 10**6
         query = f"SELECT i * 2654435761 % 40000000 // 2000 AS user, i * 2654435761 % 2000 AS item, i % 5 AS rating FROM range({n}) t(i)"
         Ratings.convert(query, tmp_path / str(n), sql=True)
         for where in ("files", "memory"):
             done = run_code(_PEAK, kind, where, str(tmp_path / str(n)))
             peaks[where, millions] = int(done) >> 10
-    # 4 million ratings more are 48 MB of columns, of which training makes copies.
-    assert abs(peaks["files", 8] - peaks["files", 4]) < 40, peaks
-    assert peaks["memory", 8] - peaks["memory", 4] > 80, peaks
+    # 8 million ratings more are 96 MB of columns, of which training makes copies.
+    assert abs(peaks["files", 12] - peaks["files", 4]) < 64, peaks
+    assert peaks["memory", 12] - peaks["memory", 4] > 160, peaks
 
 
 def run_code(code: str, *arguments: str) -> str:

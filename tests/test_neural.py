@@ -381,7 +381,7 @@ def test_a_network_that_takes_more_memory_than_there_is_gets_a_sentence():
 
 def test_batches_small_against_the_parameters_are_said(caplog):
     wide = low_rank(n_users=2000, n_items=2000, n_ratings=20_000)
-    settings = {"n_epochs": 1, "n_factors": 512, "ctx": "cpu", "preset": "tutorial"}
+    settings = {"n_epochs": 1, "n_factors": 512, "ctx": "cpu", "preset": "tutorial", "sparse": "off"}
     few = wide.take(np.arange(len(wide)) < 640).compact()
     nnmf.fit("plain", few, **settings)
     assert "batch" not in caplog.text  # larger batches would be too few steps
@@ -395,6 +395,9 @@ def test_batches_small_against_the_parameters_are_said(caplog):
     caplog.clear()
     NetworkModel("plain", **settings, batch_size=64).learner(nnmf.models.Catalogue.of(wide), None).begin(wide)
     assert not caplog.messages  # the user's word
+    by_rows = {**settings, "sparse": "auto"}
+    NetworkModel("plain", **by_rows).learner(nnmf.models.Catalogue.of(wide), None).begin(wide)
+    assert not caplog.messages  # they do not
 
 
 def test_large_ratings_are_said_and_told_of_when_they_diverge(tables, caplog):

@@ -375,10 +375,11 @@ def test_the_mlp_s_figure(u1):
     assert 0.94 < model.history[-1].valid_rmse < 1.02
 
 
-def test_looking_at_an_epoch_changes_no_figure(tables, monkeypatch):
+@pytest.mark.parametrize(("sparse", "trainer"), [("off", "_dense"), ("on", "_sparse")])
+def test_looking_at_an_epoch_changes_no_figure(sparse, trainer, tables, monkeypatch):
     def curve(seconds):
-        monkeypatch.setattr("nnmf.neural._learner._TICK_SECONDS", seconds)
-        return [result.train_rmse for result in fit("plain", *tables, **FAST).history]
+        monkeypatch.setattr(f"nnmf.neural.{trainer}.TICK_SECONDS", seconds)
+        return [result.train_rmse for result in fit("plain", *tables, **FAST, sparse=sparse).history]
 
     assert curve(0.0) == curve(1e9)
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnmf._compiled import compiled
+from nnmf._compiled import compiled, fetch
 
-from ._vectors import add, dot, fetch, step, take
+from ._vectors import add, dot, step, take
 
 # Ratings between asking for the rows of factors that one needs and using them: those of large tables come from main memory.
 AHEAD = 8
@@ -63,8 +63,8 @@ def train_funk(
         for n in range(starts[block], starts[block + 1]):
             u, i = np.uint64(user[n]), np.uint64(item[n])
             ahead = min(n + AHEAD, len(user) - 1)
-            fetch(user_factors, np.uint64(user[ahead]))
-            fetch(item_factors, np.uint64(item[ahead]))
+            fetch(user_factors, np.uint64(user[ahead]), np.uint64(0))
+            fetch(item_factors, np.uint64(item[ahead]), np.uint64(0))
             e = rating[n] - dot(user_factors, u, item_factors, i)
             squared += np.float64(e) * np.float64(e)
             fade_u, fade_i = rate * user_l2[u], rate * item_l2[i]
@@ -115,8 +115,8 @@ def train_svd(
         for n in range(starts[block], starts[block + 1]):
             u, i = np.uint64(user[n]), np.uint64(item[n])
             ahead = min(n + AHEAD, len(user) - 1)
-            fetch(user_factors, np.uint64(user[ahead]))
-            fetch(item_factors, np.uint64(item[ahead]))
+            fetch(user_factors, np.uint64(user[ahead]), np.uint64(0))
+            fetch(item_factors, np.uint64(item[ahead]), np.uint64(0))
             e = rating[n] - (mean + user_bias[u] + item_bias[i] + dot(user_factors, u, item_factors, i))
             squared += np.float64(e) * np.float64(e)
             fade_u, fade_i = rate * user_l2[u], rate * item_l2[i]

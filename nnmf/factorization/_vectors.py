@@ -150,18 +150,3 @@ def take(typing, taken):
         return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "seq_cst")
 
     return types.int64(taken), build
-
-
-@intrinsic
-def fetch(typing, table, row):
-    """Ask for a row of a table ahead of its use."""
-
-    def build(context, builder, signature, args):
-        pointer, _ = _row(context, builder, table, args[0], args[1])
-        number, place = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [place, number, number, number])
-        fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(fetch, [builder.bitcast(pointer, place), *(ir.Constant(number, n) for n in (1, 3, 1))])
-        return context.get_dummy_value()
-
-    return types.void(table, types.uint64), build

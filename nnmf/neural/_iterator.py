@@ -191,13 +191,21 @@ class DataIter(mx.io.DataIter):
             self._columns, self._first = self._uploaded(*next(self._coming)), self._batch
         return self._batch < self.n_batches
 
-    def _uploaded(self, rows: np.ndarray, item: np.ndarray) -> tuple[Any, Any, Any]:
+    def columns(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The epoch as it is streamed, padding included, in pieces of whole batches: users, items and ratings, (n,) each."""
+        return (self._columns_of(rows, item) for rows, item in self._pieces())
+
+    def _columns_of(self, rows: np.ndarray, item: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         table = self.ratings
         user, rating = table.user[rows], table.rating[rows]
         if self._unobserved:
             # A negative is the one row whose item is not its rating's: its user has not rated it.
             rating[item != table.item[rows]] = self._unobserved.rating
         release(table.user, table.item, table.rating)
+        return user, item, rating
+
+    def _uploaded(self, rows: np.ndarray, item: np.ndarray) -> tuple[Any, Any, Any]:
+        user, item, rating = self._columns_of(rows, item)
         return (
             mx.nd.array(user, self.ctx, np.int32),
             mx.nd.array(item, self.ctx, np.int32),

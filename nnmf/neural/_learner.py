@@ -1,28 +1,26 @@
-"""`NetworkLearner`: trains a symbolic network by `mx.model.FeedForward`, minibatch SGD with momentum."""
+"""`NetworkLearner`: trains a symbolic network by minibatch SGD with momentum."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from nnmf import _mxnet
-from nnmf._eval_metrics import RMSE
 from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, NnmfError, TrainingError
 from nnmf.models import Catalogue
-from nnmf.networks import SEEN, head_of, label_name, n_rows, with_head
+from nnmf.networks import SEEN, head_of, label_name, n_rows, why_not_by_row, with_head
 from nnmf.ranking import UserItems
 from nnmf.tables import Ratings, root_mean_square
 from nnmf.training import Learner, Sample, Snapshot, Tick
 
 from ._checks import check_range
+from ._dense import DenseTrainer
 from ._iterator import DataIter
 from ._langevin import draws, langevin, rows_a_draw
 from ._scorer import NetworkScorer
@@ -40,8 +38,9 @@ from ._steps import (
 mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
 
-# Seconds between two looks at a running epoch; each makes training wait for the batches it has queued.
-_TICK_SECONDS = 0.5
+# Users and items for each rating of a batch from which on a batch looks up the fewer; on a card, which each step sends rows to and
+# fro, it would take many more (not measured).
+_ROWS_A_RATING = 1
 # Elements that an array of MXNet may have.
 _MAX_ELEMENTS = 2**31 - 2
 # Each step goes over all parameters: beyond so many for each rating of a batch, that is what a training's time goes to.
@@ -53,8 +52,6 @@ _FEWEST_STEPS = 50
 _LARGE_RATINGS, _STARS = 12.0, 3.7
 # Errors are measured in units of the ratings' spread, by the square of it.
 _SMALLEST_UNIT = 1e-18
-_quiet = logging.getLogger("nnmf.feedforward")
-_quiet.propagate = False
 
 
 @contextlib.contextmanager
@@ -70,13 +67,6 @@ def in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
             ) from None
         lines = [line for line in text.splitlines() if "rror" in line] or text.splitlines()
         raise kind(f"{what}: {lines[-1].strip()}") from error
-
-
-class _FirstOutput(RMSE):
-    """The RMSE of a network's prediction, whatever outputs come after it."""
-
-    def update(self, labels: list[Any], preds: list[Any]) -> None:
-        super().update(labels, preds[:1])
 
 
 class NetworkLearner(Learner):
@@ -214,9 +204,8 @@ class NetworkLearner(Learner):
             ctx=self.ctx,
         )
         self.n_streamed = self._iter.n_streamed
-        self._metric = _FirstOutput(self.n_streamed)
-        self._trained = with_penalties(self.symbol, config)
-        names = [name for name in self._trained.list_arguments() if name in self.parameters]
+        trained = with_penalties(self.symbol, config)
+        names = [name for name in trained.list_arguments() if name in self.parameters]
         if draws(config):
             shapes = {name: tuple(self.parameters[name].shape) for name in names}
             self._optimizer: Any = langevin(self.symbol, shapes, config, self._momentum, train, self.n_streamed)
@@ -225,6 +214,21 @@ class NetworkLearner(Learner):
             self._optimizer = optimizer(
                 self.symbol, names, config, self._momentum, self.n_streamed, batch_size, busiest(train)
             )
+        settings = trained, self.parameters, self._iter, self._optimizer, self.ctx
+        if self._trains_rows(batch_size):
+            from ._sparse import SparseTrainer  # and with it Numba, which nothing else here needs
+
+            self._trainer: Any = SparseTrainer(*settings)
+        else:
+            self._trainer = DenseTrainer(*settings, config.sweeps or 1)
+
+    def _trains_rows(self, batch_size: int) -> bool:
+        """Whether steps go over the rows of a batch instead of over whole tables; refuses to where it cannot be."""
+        why_not = "its steps carry noise (temperature)" if draws(self.config) else why_not_by_row(self.symbol)
+        if self.config.sparse == "on" and why_not:
+            raise ConfigError(f"sparse: got 'on', but the network cannot be trained by rows: {why_not}; leave it out.")
+        few = sum(self.sizes.values()) < _ROWS_A_RATING * batch_size
+        return not why_not and (self.config.sparse == "on" or (self.config.sparse == "auto" and not few))
 
     def _batch_size(self, train: Ratings) -> int:
         """Rows a batch; says so where they are fewer than the settings', or few against the parameters."""
@@ -238,7 +242,8 @@ class NetworkLearner(Learner):
             logger.info("Batches of %d: all that %s has of ratings.", n_rows, train.name)
             return n_rows
         larger = 2 ** int(math.log2(max(1, min(n_elements / _FEW_PARAMETERS, n_rows / _FEWEST_STEPS))))
-        if self._anew and n_elements > _MANY_PARAMETERS * batch_size and larger >= 2 * batch_size:
+        many = n_elements > _MANY_PARAMETERS * batch_size and not self._trains_rows(batch_size)
+        if self._anew and many and larger >= 2 * batch_size:
             logger.warning(
                 "Each step goes over all %s parameters for %d ratings; with batch_size=%d (--batch-size %d) an epoch takes a "
                 "fraction of the time, in fewer steps, which may want a higher learning_rate.",
@@ -267,39 +272,12 @@ class NetworkLearner(Learner):
         mx.random.seed((self.config.seed + number * 1_000_003) % (2**31 - 1))
         self._iter.reset()
         self._iter.epoch = number - 1
-        self._optimizer.set_learning_rate(learning_rate)
         if draws(self.config):
             # A draw's errors are as large as the noise; found anew, so that a resumed run needs no state of it.
             error = self._sample.rmse(self.scorer()) / head_of(self.symbol)[1]
             self._optimizer.begin_epoch(self.config.seed, number, (self.config.temperature or 0.0) * error * error)
-        auxiliary = self.symbol.list_auxiliary_states()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*FeedForward has been deprecated", DeprecationWarning)
-            forward = mx.model.FeedForward(
-                self._trained,
-                ctx=self.ctx,
-                begin_epoch=number - 1,
-                num_epoch=number - 1 + (self.config.sweeps or 1),
-                optimizer=self._optimizer,
-                arg_params={name: array for name, array in self.parameters.items() if name not in auxiliary},
-                aux_params={name: self.parameters[name] for name in auxiliary},
-            )
-        self._looked = time.perf_counter()
-
-        def batch_end(batch: Any) -> None:
-            if time.perf_counter() - self._looked > _TICK_SECONDS:
-                done = min(batch.nbatch * self._iter.batch_size, self._iter.n_streamed)
-                tick(done, lambda: self._metric.get()[1])
-                self._looked = time.perf_counter()
-            if batch.nbatch == self._iter.n_batches:
-                # What is copied at an epoch's end waits for writers, and MXNet knows none of auxiliary states (a BatchNorm's
-                # means): its backward passes write them unannounced.
-                mx.nd.waitall()
-
         with in_one_sentence(TrainingError, "MXNet failed to train the network"):
-            forward.fit(self._iter, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
-        self.parameters = {**forward.arg_params, **forward.aux_params}
-        return self._metric.get()[1]
+            return self._trainer.epoch(number, learning_rate, tick)
 
     def scorer(self) -> NetworkScorer:
         return NetworkScorer(self.symbol, self.parameters, self.sizes, self.ctx)
@@ -314,5 +292,5 @@ class NetworkLearner(Learner):
         # An interrupt leaves batches under way: nothing that they read or write may go before they are done.
         with contextlib.suppress(mx.MXNetError):
             mx.nd.waitall()
-        for name in ("_iter", "_metric", "_optimizer"):
+        for name in ("_iter", "_trainer", "_optimizer"):
             self.__dict__.pop(name, None)

@@ -6,7 +6,14 @@ from typing import Any
 
 from ._steps import TUNED_ROWS
 
-_COMMON: dict[str, Any] = {"momentum": 0.9, "last_batch": "pad", "negatives": 0, "ctx": "auto", "keep": None}
+_COMMON: dict[str, Any] = {
+    "momentum": 0.9,
+    "last_batch": "pad",
+    "negatives": 0,
+    "sparse": "auto",
+    "ctx": "auto",
+    "keep": None,
+}
 _FAST: dict[str, Any] = {
     **_COMMON,
     "n_epochs": 30,

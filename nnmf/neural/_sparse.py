@@ -1,0 +1,263 @@
+"""`SparseTrainer`: epochs whose steps go over the rows that a batch looks up, and come to the same as if over all."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from nnmf import _mxnet
+from nnmf.networks import by_row, lookups
+from nnmf.tables import as_index_pairs
+from nnmf.training import Tick
+
+from . import _rows
+from ._dense import TICK_SECONDS
+from ._iterator import DataIter
+from ._steps import SGD
+
+mx: Any = _mxnet.load()
+
+
+class _Mirror:
+    """An array of MXNet and its numbers in NumPy: on a CPU the same memory, elsewhere a copy."""
+
+    def __init__(self, array: Any, shared: bool) -> None:
+        self.array, self._shared = array, shared
+        self._address = address_of(array) if shared else 0
+        self.host: np.ndarray = memory_of(array) if shared else array.asnumpy()
+
+    def push(self) -> None:
+        """Let MXNet see what was written."""
+        if not self._shared:
+            self.array[:] = self.host
+
+    def pull(self) -> None:
+        """See what MXNet has written, which it has to be done with."""
+        if not self._shared:
+            self.host[...] = self.array.asnumpy()
+        elif (address := address_of(self.array)) != self._address:
+            self._address, self.host = address, memory_of(self.array)
+
+
+def address_of(array: Any) -> int:
+    """Where an array that MXNet keeps on a CPU lies; one that an operator has laid out in a way of its own is put in order first."""
+    found = ctypes.c_void_p()
+    mx.base.check_call(mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(found)))
+    return found.value or 0
+
+
+def memory_of(array: Any) -> np.ndarray:
+    """The memory of such an array, as long as the array lives; nobody looks after who writes when."""
+    array.wait_to_read()
+    size = array.size * np.dtype(array.dtype).itemsize
+    memory = (ctypes.c_char * size).from_address(address_of(array))
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)
+
+
+class _Moved:
+    """How a step moves a parameter: its momentum, and the settings for it. The optimizer knows it by its index."""
+
+    def __init__(self, name: str, index: int, array: Any, optimizer: SGD) -> None:
+        self.name, self.index, self._optimizer = name, index, optimizer
+        kept = optimizer.create_state(index, array)
+        self._momentum = mx.nd.zeros(array.shape) if kept is None else kept
+        self.state = memory_of(self._momentum)
+
+    def settings(self) -> tuple[np.float32, ...]:
+        """rate, decay, keep, scale and bound of `_rows.descend`, at the learning rate that the optimizer has."""
+        (rate,), (decay,) = self._optimizer._get_lrs([self.index]), self._optimizer._get_wds([self.index])
+        bound = self._optimizer.bounds.get(self.name, math.inf)
+        found = rate, decay, self._optimizer.momentum, self._optimizer.rescale_grad, bound
+        return tuple(map(np.float32, found))
+
+
+class _Layers:
+    """The parameters that every step moves as a whole."""
+
+    def __init__(self, layers: list[tuple[_Moved, _Mirror, _Mirror]]) -> None:
+        self.layers = layers
+
+    def begin(self) -> None:
+        """Before an epoch."""
+        self._settings = [moved.settings() for moved, *_ in self.layers]
+
+    def move(self) -> None:
+        """Take a step."""
+        for (moved, weight, gradient), settings in zip(self.layers, self._settings, strict=True):
+            gradient.pull()
+            weight.pull()  # an operator may write what it takes: BatchNorm a gamma that is fixed
+            _rows.descend(gradient.host.reshape(-1), *settings, weight.host.reshape(-1), moved.state.reshape(-1))
+            weight.push()
+
+    def parameters(self) -> dict[str, Any]:
+        """Copies: MXNet lays a layer's numbers out anew when it predicts."""
+        return {moved.name: mx.nd.array(weight.host) for moved, weight, _ in self.layers}
+
+
+class _Side:
+    """What the tables of users, or those of items, have in common: which rows a batch looks up, and how far each has come."""
+
+    def __init__(self, index: _Mirror, n_rows: int, tables: list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]) -> None:
+        self.index, self.tables = (
+            index,
+            tables,
+        )  # of each its movement, all of it, and a batch's rows and their gradient
+        self._place, self._steps = np.zeros(n_rows, np.int32), np.zeros(n_rows, np.int32)
+        self._rows, self._n_rows = np.empty(len(index.host), np.int32), 0
+
+    def begin(self, n_steps: int) -> None:
+        """Before an epoch of so many steps."""
+        self._settings = [moved.settings() for moved, *_ in self.tables]
+        self._powers = [
+            _rows.powers(float(rate), float(decay), float(keep), n_steps) for rate, decay, keep, *_ in self._settings
+        ]
+
+    def look_up(self, index: np.ndarray, step: int) -> None:
+        """Hand MXNet the rows of a batch, as they are after so many steps."""
+        self._n_rows = _rows.find_rows(index, self._place, self._rows, self.index.host)
+        self.index.push()
+        came = self._rows, self._n_rows, self._steps, step
+        for (moved, table, rows, _), powers in zip(self.tables, self._powers, strict=True):
+            _rows.gather(*came, *powers, table, moved.state, rows.host)
+            rows.push()
+
+    def move(self, step: int) -> None:
+        """Take the step, the `step`-th, of the rows looked up."""
+        for (moved, table, _, gradient), settings in zip(self.tables, self._settings, strict=True):
+            gradient.pull()
+            _rows.descend_rows(self._rows, self._n_rows, gradient.host, *settings, table, moved.state)
+        _rows.mark(self._rows, self._n_rows, self._steps, step)
+
+    def end(self, step: int) -> None:
+        """Bring all rows to where they are after so many steps, the epoch's."""
+        for (moved, table, *_), powers in zip(self.tables, self._powers, strict=True):
+            _rows.catch_up(self._steps, step, *powers, table, moved.state)
+        self._steps[:] = 0
+
+
+class SparseTrainer:
+    """Trains networks that look users and items up in tables, and use these for nothing else.
+
+    MXNet runs the network over the rows that a batch looks up, some hundred, wherever the tables lie; only these are moved. A row
+    of whom nothing was rated for n steps is first taken through them (`_rows`), and all are at an epoch's end: what comes out is
+    what `DenseTrainer` makes, but for rounding.
+
+    Parameters
+    ----------
+    symbol : Symbol
+        The network as it is trained.
+    parameters : dict of str to NDArray
+        Arguments and auxiliary states, on the CPU; the tables are trained in place, `epoch` puts what else is trained there anew.
+    data : DataIter
+    optimizer : SGD
+    ctx : Context
+    shared : bool, default=None
+        Whether MXNet computes in the memory that the loops see; None: on a CPU.
+    """
+
+    def __init__(
+        self,
+        symbol: Any,
+        parameters: dict[str, Any],
+        data: DataIter,
+        optimizer: SGD,
+        ctx: Any,
+        shared: bool | None = None,
+    ) -> None:
+        self.parameters, self._data, self._optimizer, self._ctx = parameters, data, optimizer, ctx
+        self._shared = ctx.device_type == "cpu" if shared is None else shared
+        sizes = {table.side: table.n_rows for table in lookups(symbol)}
+        self._sizes = {"user": sizes.get("user", 0), "item": sizes.get("item", 0)}
+        small = by_row(symbol, {side: min(data.batch_size, n) for side, n in sizes.items()})
+        self._bind(small, data.provide_label[0].name)
+
+    def _bind(self, symbol: Any, label: str) -> None:
+        batch = (self._data.batch_size,)
+        shapes, *_ = symbol.infer_shape(user=batch, item=batch, **{label: batch})
+        names, auxiliary = symbol.list_arguments(), symbol.list_auxiliary_states()
+        kinds = {"user": np.int32, "item": np.int32}
+        bound = {
+            name: mx.nd.zeros(shape, self._ctx, kinds.get(name, np.float32))
+            for name, shape in zip(names, shapes, strict=True)
+        }
+        gradients = {name: mx.nd.zeros(bound[name].shape, self._ctx) for name in names if name in self.parameters}
+        mirror = {name: _Mirror(array, self._shared) for name, array in bound.items()}
+        sides = {table.weight: table.side for table in lookups(symbol)}
+        tables: dict[str, list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]] = {"user": [], "item": []}
+        layers = []
+        for index, name in enumerate(gradients):
+            array, gradient = self.parameters[name], _Mirror(gradients[name], self._shared)
+            moved = _Moved(name, index, array, self._optimizer)
+            if name in sides:
+                tables[sides[name]].append((moved, memory_of(array), mirror[name], gradient))
+            else:
+                mirror[name].host[...] = array.asnumpy()
+                mirror[name].push()
+                layers.append((moved, mirror[name], gradient))
+        self._layers = _Layers(layers)
+        self._sides = [_Side(mirror[side], self._sizes[side], tables[side]) for side in ("user", "item")]
+        self._label, self._auxiliary = mirror[label], auxiliary
+        self._executor = symbol.bind(
+            self._ctx,
+            bound,
+            args_grad=gradients,
+            grad_req={name: "write" if name in gradients else "null" for name in names},
+            aux_states={name: self.parameters[name].as_in_context(self._ctx).copy() for name in auxiliary},
+        )
+        self._prediction = _Mirror(self._executor.outputs[0], self._shared)
+
+    def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        """As `DenseTrainer.epoch`."""
+        self._optimizer.set_learning_rate(learning_rate)
+        mx.nd.waitall()  # what was kept of the parameters is being copied
+        data, looked = self._data, time.perf_counter()
+        self._layers.begin()
+        for side in self._sides:
+            side.begin(data.n_batches)
+        squared_error, done = 0.0, 0
+
+        def rmse() -> float:
+            return math.sqrt(squared_error / done) if squared_error >= 0 else math.nan
+
+        for step, batch in enumerate(self._batches()):
+            self._step(step, *batch)
+            n = min(data.batch_size, data.n_streamed - done)
+            squared_error += _rows.squared_error(self._label.host, self._prediction.host.reshape(-1), n)
+            done += n
+            if time.perf_counter() - looked > TICK_SECONDS:
+                tick(done, rmse)
+                looked = time.perf_counter()
+        for side in self._sides:
+            side.end(data.n_batches)
+        self.parameters.update(self._layers.parameters())
+        for name in self._auxiliary:
+            self.parameters[name] = self._executor.aux_dict[name].as_in_context(mx.cpu()).copy()
+        return rmse()
+
+    def _batches(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Users, items and ratings of each batch, within the tables."""
+        size = self._data.batch_size
+        for user, item, rating in self._data.columns():
+            user, item = as_index_pairs(user, item, self._sizes, lowest=0)
+            for start in range(0, len(rating), size):
+                rows = slice(start, start + size)
+                yield user[rows], item[rows], rating[rows]
+
+    def _step(self, step: int, user: np.ndarray, item: np.ndarray, rating: np.ndarray) -> None:
+        """Learn a batch, when so many were learned before."""
+        for side, index in zip(self._sides, (user, item), strict=True):
+            side.look_up(index, step)
+        self._label.host[...] = rating
+        self._label.push()
+        self._executor.forward(is_train=True)
+        self._executor.backward()
+        mx.nd.waitall()
+        self._prediction.pull()
+        for side in self._sides:
+            side.move(step + 1)
+        self._layers.move()
