@@ -33,12 +33,12 @@ def normed(n_users, n_items, n_factors=4):
 
 
 def twice(n_users, n_items, n_factors=4):
-    """A network that looks users up twice, and whose items have vectors of two widths."""
+    """A network that looks users up twice, and whose items have two tables, of other lengths and widths."""
     user, item = mx.sym.Variable("user"), mx.sym.Variable("item")
     weight = mx.sym.Variable("user_factors_weight", shape=(n_users, n_factors))
     once, again = (mx.sym.Embedding(user, weight, input_dim=n_users, output_dim=n_factors) for _ in range(2))
     rows = mx.sym.Embedding(item, input_dim=n_items, output_dim=n_factors, name="item_factors")
-    wide = mx.sym.Embedding(item, input_dim=n_items, output_dim=2 * n_factors, name="item_wide")
+    wide = mx.sym.Embedding(item, input_dim=n_items + 9, output_dim=2 * n_factors, name="item_wide")
     product = mx.sym.sum(once * rows, axis=1) + mx.sym.sum(
         again * mx.sym.tanh(mx.sym.slice_axis(wide, 1, 0, n_factors)), axis=1
     )

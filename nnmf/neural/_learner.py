@@ -38,9 +38,9 @@ from ._steps import (
 mx: Any = _mxnet.load()
 logger = logging.getLogger("nnmf")
 
-# Users and items for each rating of a batch from which on a batch looks up the fewer; on a card, which each step sends rows to and
-# fro, it would take many more (not measured).
-_ROWS_A_RATING = 1
+# Users and items for each rating of a batch from which on steps go over its rows alone. A card is sent rows at each step and
+# sends their gradients back, which only large tables are worth (a guess: it was never run on one).
+_ROWS_A_RATING = {"cpu": 1, "gpu": 256}
 # Elements that an array of MXNet may have.
 _MAX_ELEMENTS = 2**31 - 2
 # Each step goes over all parameters: beyond so many for each rating of a batch, that is what a training's time goes to.
@@ -227,7 +227,7 @@ class NetworkLearner(Learner):
         why_not = "its steps carry noise (temperature)" if draws(self.config) else why_not_by_row(self.symbol)
         if self.config.sparse == "on" and why_not:
             raise ConfigError(f"sparse: got 'on', but the network cannot be trained by rows: {why_not}; leave it out.")
-        few = sum(self.sizes.values()) < _ROWS_A_RATING * batch_size
+        few = sum(self.sizes.values()) < _ROWS_A_RATING[self.ctx.device_type] * batch_size
         return not why_not and (self.config.sparse == "on" or (self.config.sparse == "auto" and not few))
 
     def _batch_size(self, train: Ratings) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnmf import _mxnet
-from nnmf.networks import by_row, lookups
+from nnmf.networks import by_row, lookups, n_rows
 from nnmf.tables import as_index_pairs
 from nnmf.training import Tick
 
@@ -65,6 +65,8 @@ class _Moved:
     def __init__(self, name: str, index: int, array: Any, optimizer: SGD) -> None:
         self.name, self.index, self._optimizer = name, index, optimizer
         kept = optimizer.create_state(index, array)
+        if kept is not None:  # of a model that goes on it lies where it was trained
+            kept = optimizer.kept[name] = kept.as_in_context(mx.cpu())
         self._momentum = mx.nd.zeros(array.shape) if kept is None else kept
         self.state = memory_of(self._momentum)
 
@@ -102,11 +104,10 @@ class _Layers:
 class _Side:
     """What the tables of users, or those of items, have in common: which rows a batch looks up, and how far each has come."""
 
-    def __init__(self, index: _Mirror, n_rows: int, tables: list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]) -> None:
-        self.index, self.tables = (
-            index,
-            tables,
-        )  # of each its movement, all of it, and a batch's rows and their gradient
+    def __init__(self, index: _Mirror, tables: list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]) -> None:
+        n_rows = max((len(table) for _, table, *_ in tables), default=0)
+        self.index = index
+        self.tables = tables  # of each how it moves, all of it, and a batch's rows and their gradient
         self._place, self._steps = np.zeros(n_rows, np.int32), np.zeros(n_rows, np.int32)
         self._rows, self._n_rows = np.empty(len(index.host), np.int32), 0
 
@@ -171,9 +172,9 @@ class SparseTrainer:
     ) -> None:
         self.parameters, self._data, self._optimizer, self._ctx = parameters, data, optimizer, ctx
         self._shared = ctx.device_type == "cpu" if shared is None else shared
-        sizes = {table.side: table.n_rows for table in lookups(symbol)}
-        self._sizes = {"user": sizes.get("user", 0), "item": sizes.get("item", 0)}
-        small = by_row(symbol, {side: min(data.batch_size, n) for side, n in sizes.items()})
+        # What a side's indices lie below: its shortest table, should a network of one's own have several.
+        self._sizes = {side: n_rows(symbol, side) or 0 for side in ("user", "item")}
+        small = by_row(symbol, {side: min(data.batch_size, n) for side, n in self._sizes.items()})
         self._bind(small, data.provide_label[0].name)
 
     def _bind(self, symbol: Any, label: str) -> None:
@@ -191,7 +192,8 @@ class SparseTrainer:
         tables: dict[str, list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]] = {"user": [], "item": []}
         layers = []
         for index, name in enumerate(gradients):
-            array, gradient = self.parameters[name], _Mirror(gradients[name], self._shared)
+            array = self.parameters[name] = self.parameters[name].as_in_context(mx.cpu())
+            gradient = _Mirror(gradients[name], self._shared)
             moved = _Moved(name, index, array, self._optimizer)
             if name in sides:
                 tables[sides[name]].append((moved, memory_of(array), mirror[name], gradient))
@@ -200,7 +202,7 @@ class SparseTrainer:
                 mirror[name].push()
                 layers.append((moved, mirror[name], gradient))
         self._layers = _Layers(layers)
-        self._sides = [_Side(mirror[side], self._sizes[side], tables[side]) for side in ("user", "item")]
+        self._sides = [_Side(mirror[side], tables[side]) for side in ("user", "item")]
         self._label, self._auxiliary = mirror[label], auxiliary
         self._executor = symbol.bind(
             self._ctx,
