@@ -2,10 +2,11 @@
 
     python scripts/benchmark_mapped.py memory [--sizes 10 100] [--folder DIR]    peak memory by millions of ratings
     python scripts/benchmark_mapped.py speed [--size 100] [--runs 3]             SVD, 64 factors, from files and in memory
+    python scripts/benchmark_mapped.py threads [--size 200] [--runs 3]           SVD, 16 factors, 5 M users x .5 M items, 1 and 2 threads
     python scripts/benchmark_mapped.py shuffle [--size 8] [--runs 3]             RMSE after 3 epochs, windows and a full shuffle
 
-The tables are drawn by SQL and converted: 200,000 users by 20,000 items, whatever the number of ratings, of biases and two
-factors under noise of .8; they need 12 bytes a rating in the folder, and some 60 while they are converted. Every figure is of a
+The tables are drawn by SQL and converted: 200,000 users by 20,000 items, if nothing else is said, whatever the number of ratings, of
+biases and two factors under noise of .8; they need 12 bytes a rating in the folder, and some 60 while they are converted. Every figure is of a
 process of its own, medians of ``--runs``.
 """
 
@@ -20,14 +21,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-N_USERS, N_ITEMS = 200_000, 20_000
+SHAPE, WIDE = (200_000, 20_000), (5_000_000, 500_000)
 # Coprime to the number of pairs, so that each stands there once.
 STRIDE = 2_654_435_761
 
 
-def query(n_ratings: int, by_user: bool) -> str:
-    """SQL of a table of so many ratings, in random order or sorted by user."""
-    pairs = N_USERS * N_ITEMS
+def query(n_ratings: int, by_user: bool, shape: tuple[int, int]) -> str:
+    """SQL of a table of so many ratings of so many users and items, in random order or sorted by user."""
+    n_users, n_items = shape
+    pairs = n_users * n_items
     pair = f"CAST(floor(range * ({pairs} / {n_ratings}.0)) AS BIGINT)" if by_user else f"(range * {STRIDE}) % {pairs}"
 
     def drawn(what: str, salt: int) -> str:
@@ -37,7 +39,7 @@ def query(n_ratings: int, by_user: bool) -> str:
     signal += "".join(f" + .35 * {drawn('u', at)} * {drawn('i', at + 1)}" for at in (3, 5))
     return (
         f"SELECT u AS user, i AS item, CAST(3.5 + {signal} + .8 * {drawn('p', 7)} AS FLOAT) AS rating FROM "
-        f"(SELECT p, p // {N_ITEMS} AS u, p % {N_ITEMS} AS i FROM (SELECT {pair} AS p FROM range({n_ratings})))"
+        f"(SELECT p, p // {n_items} AS u, p % {n_items} AS i FROM (SELECT {pair} AS p FROM range({n_ratings})))"
     )
 
 
@@ -55,7 +57,8 @@ table = Ratings.open(given["folder"])
 test = given.get("test") and Ratings.open(given["test"])
 if given.get("in_memory"):
     table = table.take(np.arange(len(table)))
-model = fit(given["kind"], table, n_epochs=given["n_epochs"], n_factors=given["n_factors"], test=test or None)
+settings = {name: given[name] for name in ("n_epochs", "n_factors", "n_threads") if name in given}
+model = fit(given["kind"], table, test=test or None, **settings)
 found = {"speed": [r.samples_per_second for r in model.history], "test_rmse": model.history[-1].test_rmse}
 """,
 }
@@ -76,11 +79,11 @@ print(json.dumps({{**found, "seconds": time.perf_counter() - start, "peak_mb": p
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def made(root: Path, millions: float, by_user: bool = False) -> str:
+def made(root: Path, millions: float, by_user: bool = False, shape: tuple[int, int] = SHAPE) -> str:
     """The folder of a table, converted unless it is there."""
-    folder = root / f"{'sorted' if by_user else 'random'}-{millions:g}M"
+    folder = root / f"{'sorted' if by_user else 'random'}{'-wide' if shape == WIDE else ''}-{millions:g}M"
     if not (folder / "manifest.json").exists():
-        found = run("convert", query=query(int(millions * 1e6), by_user), folder=str(folder))
+        found = run("convert", query=query(int(millions * 1e6), by_user, shape), folder=str(folder))
         print(f"convert {folder.name}: {found['seconds']:.0f} s, peak {found['peak_mb']:,.0f} MB", flush=True)
     return str(folder)
 
@@ -108,6 +111,17 @@ def speed(root: Path, arguments: argparse.Namespace) -> None:
     print(f"from files / in memory: {median(runs[False]) / median(runs[True]):.2f}")
 
 
+def threads(root: Path, arguments: argparse.Namespace) -> None:
+    folder = made(root, arguments.size, shape=WIDE)
+    runs: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(arguments.runs):
+        for n_threads, speeds in runs.items():
+            found = run("fit", folder=folder, kind="svd", n_epochs=2, n_factors=16, n_threads=n_threads)
+            speeds.append(found["speed"][-1])
+            print(f"{n_threads} threads: {speeds[-1]:,.0f}/s, {found['peak_mb']:,.0f} MB", flush=True)
+    print(f"2 threads / 1: {median(runs[2]) / median(runs[1]):.2f}")
+
+
 def shuffle(root: Path, arguments: argparse.Namespace) -> None:
     """With windows of an eighth of the table, and chunks that hold as large a part of a window as those of large tables do."""
     window = int(arguments.size * 1e6) // 8
@@ -129,14 +143,14 @@ def shuffle(root: Path, arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("memory", "speed", "shuffle"))
+    parser.add_argument("what", choices=("memory", "speed", "threads", "shuffle"))
     parser.add_argument("--sizes", type=float, nargs="+", default=[10, 100], help="millions of ratings, of memory")
-    parser.add_argument("--size", type=float, help="millions of ratings, of speed (100) and shuffle (8)")
+    parser.add_argument("--size", type=float, help="millions of ratings, of speed (100), threads (200) and shuffle (8)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", help="models (memory: svd biased, shuffle: biased biased_mlp)")
     parser.add_argument("--folder", type=Path, help="where the tables are made, and stay (default: a temporary folder)")
     arguments = parser.parse_args()
-    arguments.size = arguments.size or {"speed": 100.0}.get(arguments.what, 8.0)
+    arguments.size = arguments.size or {"speed": 100.0, "threads": 200.0}.get(arguments.what, 8.0)
     arguments.kinds = arguments.kinds or ["svd" if arguments.what == "memory" else "biased_mlp", "biased"]
     with tempfile.TemporaryDirectory(dir=arguments.folder and arguments.folder.parent) as folder:
         globals()[arguments.what](arguments.folder or Path(folder), arguments)
