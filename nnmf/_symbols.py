@@ -172,7 +172,7 @@ def why_not_by_row(symbol: Symbol) -> str | None:
             name = nodes[source]["name"]
             if nodes[source]["op"] == "null" and name in ("user", "item", *weights) and at not in embeddings:
                 return f"its {node['op']} takes {name!r} itself, not the rows of a batch"
-    return None if tables else "it looks up neither users nor items in a table"
+    return f"it takes what was rated ({SEEN!r}), which no step moves" if SEEN in symbol.list_arguments() else None
 
 
 def by_row(symbol: Symbol, n_rows: dict[str, int]) -> Symbol:
