@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnmf import NetworkModel, Ratings, fit, mx
-from nnmf.errors import ConfigError
+from nnmf.errors import ConfigError, TrainingError
 from nnmf.networks import histories_net, plain_net, why_not_by_row
 from nnmf.neural import _rows, _sparse
 from nnmf.testing import low_rank, parameters
@@ -246,6 +246,16 @@ def test_what_cannot_be_trained_by_rows_says_so(network, settings, why, tables):
     assert fitted.history[0].train_rmse == whole.history[0].train_rmse
     for name, array in parameters(whole).items():
         assert np.array_equal(parameters(fitted)[name], array)
+
+
+@pytest.mark.parametrize("sparse", ["off", "on"])
+def test_what_mxnet_cannot_train_gets_a_sentence(sparse, tables):
+    def one_pair(n_users, n_items):
+        prediction = plain_net(n_users, n_items, n_factors=2).get_children()[0]
+        return mx.sym.LinearRegressionOutput(mx.sym.reshape(prediction, shape=(1,)), mx.sym.Variable("rating"))
+
+    with pytest.raises(TrainingError, match=r"^MXNet failed to train the network: .*Shape inconsistent.*\[32\].*$"):
+        NetworkModel(one_pair, **FAST, sparse=sparse).fit(tables[0])
 
 
 def test_a_network_without_tables_has_nothing_to_train_by_rows():

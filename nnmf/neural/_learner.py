@@ -52,6 +52,7 @@ _FEWEST_STEPS = 50
 _LARGE_RATINGS, _STARS = 12.0, 3.7
 # Errors are measured in units of the ratings' spread, by the square of it.
 _SMALLEST_UNIT = 1e-18
+_FAILED = "MXNet failed to train the network"
 
 
 @contextlib.contextmanager
@@ -218,7 +219,8 @@ class NetworkLearner(Learner):
         if self._trains_rows(batch_size):
             from ._sparse import SparseTrainer  # and with it Numba, which nothing else here needs
 
-            self._trainer: Any = SparseTrainer(*settings)
+            with in_one_sentence(TrainingError, _FAILED):
+                self._trainer: Any = SparseTrainer(*settings)
         else:
             self._trainer = DenseTrainer(*settings, config.sweeps or 1)
 
@@ -276,7 +278,7 @@ class NetworkLearner(Learner):
             # A draw's errors are as large as the noise; found anew, so that a resumed run needs no state of it.
             error = self._sample.rmse(self.scorer()) / head_of(self.symbol)[1]
             self._optimizer.begin_epoch(self.config.seed, number, (self.config.temperature or 0.0) * error * error)
-        with in_one_sentence(TrainingError, "MXNet failed to train the network"):
+        with in_one_sentence(TrainingError, _FAILED):
             return self._trainer.epoch(number, learning_rate, tick)
 
     def scorer(self) -> NetworkScorer:
