@@ -185,6 +185,25 @@ def test_the_best_epoch_s_parameters_are_returned(tables, monkeypatch):
     assert not np.array_equal(kept[2], kept[4])
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings"), [("svd", {"n_epochs": 4}), ("plain", FAST), ("plain", {**FAST, "sparse": "off"})]
+)
+def test_what_answered_after_an_epoch_answers_the_same_while_the_next_one_is_trained(
+    kind, settings, tables, monkeypatch
+):
+    """Another thread may be asking the model; the best epoch, of which there is a copy anyway, is the first."""
+    validate_to(monkeypatch, 1.0, 2.0, 3.0, 4.0)
+    train, asked = tables[0], []
+
+    def ask(_, model):
+        asked.append((model.scorer, model.scorer.predict(train.user, train.item)))
+
+    assert fit(kind, *tables, **settings, callbacks=[ask]).best_epoch == 1
+    for scorer, answer in asked:
+        assert np.array_equal(scorer.predict(train.user, train.item), answer)
+    assert not np.array_equal(asked[1][1], asked[2][1])
+
+
 def test_a_callback_stops_training_and_all_hear_of_the_epoch(tables):
     heard = []
     model = fit("plain", *tables, **FAST, callbacks=[lambda r, m: r.epoch == 2, lambda r, m: heard.append(r.epoch)])

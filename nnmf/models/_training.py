@@ -163,7 +163,7 @@ def _run(
         history.append(result)
         now = keeper.kept
         if now.epoch != result.epoch:
-            now = Snapshot(result.epoch, learner.scorer(), learner.state())
+            now = Snapshot(result.epoch, learner.snapshot(), learner.state())
         model._learned = Learned(Answers(catalogue, now.scorer), history, keeper.kept, now, compared_from)
         # Every callback hears of the epoch before one of them may stop training.
         return any([callback(result, model) for callback in every])
