@@ -490,6 +490,22 @@ def test_a_mean_or_unit_that_is_not_the_network_s_is_refused(network, change, ta
         nnmf.load(tmp_path / "model")
 
 
+def test_a_model_saved_before_there_was_a_setting_takes_the_preset_s(tables, tmp_path):
+    model = nnmf.fit("plain", tables[0], n_epochs=1, n_factors=3, ctx="cpu")
+    model.save(tmp_path / "model")
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    assert manifest["config"].pop("sparse") == "auto"
+    manifest.pop("sha256")
+    manifest["sha256"] = _folders._digest(manifest)
+    (tmp_path / "model" / "manifest.json").write_text(json.dumps(manifest))
+    loaded = nnmf.load(tmp_path / "model")
+    assert loaded.config == model.config
+    user, item = tables[0].user, tables[0].item
+    for one in (loaded, model):
+        one.fit_more(tables[0], n_epochs=1)
+    assert np.array_equal(loaded.predict_index(user, item), model.predict_index(user, item))
+
+
 # -- presets -----------------------------------------------------------------------------------------------------------------
 def test_a_setting_that_is_given_wins_over_the_preset_s(tables):
     assert NetworkModel("plain").config.preset == "fast" and NetworkModel("plain").config.batch_size is None

@@ -208,9 +208,10 @@ class NetworkModel(Model):
             raise DataError(f"details: {sorted(settings)} are not the settings of the network {network!r}.")
         if config.preset is None:
             raise DataError("config: lacks preset.")
-        needed = [name for name, value in PRESETS[config.preset].items() if value is not None]
-        if missing := [name for name in needed if getattr(config, name) is None]:
-            raise DataError(f"config: lacks {missing[0]}.")
+        # A setting that there was none of when the model was saved is the preset's.
+        preset = PRESETS[config.preset]
+        missing = {name: value for name, value in preset.items() if getattr(config, name) is None}
+        config = dataclasses.replace(config, **missing)
         model = cls.__new__(cls)
         model._function, model._whole_batches = None, False
         model._setup_anywhere(network, settings, config)
