@@ -193,6 +193,7 @@ def damaged(model, **changes):
     [
         ({"centre": None}, "centre: got None"),
         ({"spread": 0}, "spread: got 0"),
+        ({"digest": 7}, "digest: got 7"),
         ({"vocabulary": {}}, "vocabulary"),
         ({"values": [1, 2]}, "values: belong to an ordinal likelihood"),
         ({"0_user_0_weights": None}, "state: lacks '0_user_0_weights'"),
@@ -272,6 +273,27 @@ def test_more_draws_of_the_same_table_are_added(tables, settings, tmp_path):
         assert_same_model(model, whole)
         assert model.scorer.totals.n_draws == 4 * settings["sweeps"] * settings["n_chains"]  # the first epoch's go
     assert_same_model(resumed.resume(train), whole)
+
+
+def test_a_run_does_not_go_on_with_other_dates_or_features(tmp_path):
+    """As with other ratings; and to go on with them by fit_more starts from the last draws and adds nothing to what was before."""
+    train = days_and_jobs()
+    settings = {**SHORT, "features": "ids,day,attributes", "n_epochs": 2}
+    run = RunFolder.begin(tmp_path / "run", {"model": "bayes", "data": {}})
+    nnmf.fit("bayes", train, **settings, callbacks=[run])
+    run.close()
+    moved = replace(train, timestamp=train.timestamp + 86_400 * (np.arange(len(train)) == 7))
+    jobs = np.where(np.arange(200) % 2, "smith", "baker")
+    told = [train.with_features(users=Features.from_arrays(np.arange(200), {"job": jobs[::step]})) for step in (1, -1)]
+    for changed in (moved, told[1]):
+        model = load_checkpoint(tmp_path / "run")
+        with pytest.raises(DataError, match="its dates, or what is known of its users and items, are not those that"):
+            model.resume(changed)
+        model.fit_more(changed, n_epochs=1)
+        assert model.scorer.totals.n_draws == SHORT["sweeps"] * SHORT["n_chains"]
+    model = load_checkpoint(tmp_path / "run")
+    model.config = replace(model.config, n_epochs=3)
+    assert len(model.resume(told[0]).history) == 3  # other objects that say the same
 
 
 def test_another_table_starts_from_what_was_drawn_last(tables):

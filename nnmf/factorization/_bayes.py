@@ -13,7 +13,7 @@ from nnmf.config import TrainConfig
 from nnmf.errors import ConfigError, DataError
 from nnmf.models import Catalogue, Model, pairs_of
 from nnmf.storage import ModelState, check_array
-from nnmf.tables import Ratings, check_vocabulary, n_columns_of
+from nnmf.tables import Ratings, check_vocabulary, encode, n_columns_of
 from nnmf.training import Scorer, Snapshot
 
 from ._bayes_learner import GibbsLearner
@@ -145,6 +145,15 @@ class Bayes(Model):
             changes["init_std"] = starting_std(train)
         return replace(self.config, **changes)
 
+    def check_same(self, train: Ratings) -> None:
+        scorer = self.scorer
+        assert isinstance(scorer, PosteriorScorer)
+        if encode(train, self.features, scorer.vocabulary).digest(train) != scorer.digest:
+            raise DataError(
+                f"{train.name}: its dates, or what is known of its users and items, are not those that training began with, "
+                "so it cannot go on as if it never stopped; give those, or learn from new ones with fit_more."
+            )
+
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> GibbsLearner:
         return GibbsLearner(self.config, self.features, catalogue, start)
 
@@ -152,7 +161,13 @@ class Bayes(Model):
         scorer = self.scorer
         assert isinstance(scorer, PosteriorScorer)
         values = scorer.values.tolist() if isinstance(scorer, GridScorer) else None
-        return {"centre": scorer.centre, "spread": scorer.spread, "values": values, "vocabulary": scorer.vocabulary}
+        return {
+            "centre": scorer.centre,
+            "spread": scorer.spread,
+            "values": values,
+            "vocabulary": scorer.vocabulary,
+            "digest": scorer.digest,
+        }
 
     @classmethod
     def from_details(cls, config: TrainConfig, state: ModelState) -> Bayes:
@@ -178,9 +193,12 @@ class Bayes(Model):
             raise DataError(f"spread: got {spread!r}; a number above zero is needed.")
         sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
         sizes |= {name: n_columns_of(part) for name, part in vocabulary["rating"].items()}
+        digest = details.get("digest")
+        if not isinstance(digest, str):
+            raise DataError(f"digest: got {digest!r}; a text is needed.")
         values = _grid_of(details.get("values"), self.config.likelihood == "ordinal")
         totals = read_totals(arrays, sizes, self.n_factors, 0 if values is None else len(values) - 1)
-        what = totals, float(centre), float(spread), vocabulary, catalogue.digest
+        what = totals, float(centre), float(spread), vocabulary, digest
         return PosteriorScorer(*what) if values is None else GridScorer(*what, values)
 
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:

@@ -65,11 +65,11 @@ class GibbsLearner(Learner):
                 self._n_seen,
             )
         design = encode(train, self.features, None if before is None else before.vocabulary)
-        self._vocabulary, self._digest = design.vocabulary, train.digest
+        self._vocabulary, self._digest = design.vocabulary, design.digest(train)
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
         self._values = before.values if isinstance(before, GridScorer) else None
         train.say_in_memory("bayes")
-        same = before is not None and before.digest == train.digest
+        same = before is not None and before.digest == self._digest
         self._workers = Workers(config.n_threads or 1)
         observed = self._observe(train, design)
         make = partial(Sampler, observed, n_factors=config.n_factors or 0, init_std=config.init_std or 0.0)

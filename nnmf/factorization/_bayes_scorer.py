@@ -37,7 +37,7 @@ class PosteriorScorer(Scorer):
     vocabulary : dict
         Of the `Design`: what the days' columns stand for.
     digest : str
-        Of the table that the draws were made with.
+        Of the table that the draws were made with, and of what its features said of it; see `Design.digest`.
     """
 
     def __init__(self, totals: Totals, centre: float, spread: float, vocabulary: dict[str, Any], digest: str) -> None:

@@ -96,6 +96,16 @@ class Kind(ABC):
         """Raise a ConfigError where no cluster can train this model: `Learner.cluster` says who does."""
         raise ConfigError(f"cluster: {self.kind} trains on one machine alone; leave it out.")
 
+    def check_same(self, train: Ratings) -> None:
+        """Refuse to go on as if training had never stopped with what else it looks at than the ratings, where that has changed.
+
+        Raises
+        ------
+        DataError
+            It has.
+        """
+        return
+
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""
         return {}

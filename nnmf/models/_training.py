@@ -121,6 +121,7 @@ def resume(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched)
         raise ConfigError(
             "the model keeps no state of its last epoch to go on from; take load_checkpoint of a run, or fit_more."
         )
+    model.check_same(train)
     # The same table, and the very id maps of the model, so that looking its ids up is not needed.
     table = train.under(catalogue.users, catalogue.items, catalogue.scale)
     start, first = learned.last, learned.compared_from

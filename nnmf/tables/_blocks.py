@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +79,16 @@ class Design:
     item: tuple[Block, ...]
     rating: tuple[Codes, ...]
     vocabulary: dict[str, Any]
+
+    def digest(self, table: Ratings) -> str:
+        """SHA-256 of the table that was encoded and of all that its features say of it, by which both are known again."""
+        digest = hashlib.sha256(table.digest.encode())
+        for block in self.user + self.item:
+            for array in (block.starts, block.column, block.weight):
+                digest.update(np.ascontiguousarray(array).data)
+        for codes in self.rating:
+            digest.update(np.ascontiguousarray(codes.code).data)
+        return digest.hexdigest()
 
 
 def encode(train: Ratings, features: Sequence[str], vocabulary: dict[str, Any] | None = None) -> Design:
