@@ -240,6 +240,14 @@ def test_intervals_on_a_grid_hold_as_many_ratings_as_they_say():
         assert held == pytest.approx(level / 100, abs=0.04)
 
 
+def test_ratings_less_likely_than_numbers_can_tell_do_not_end_a_chain_on_a_grid(stars, caplog):
+    """Where factors start far too large the likelihood says nothing of the cut points, and the run says what came of it."""
+    with caplog.at_level("WARNING", logger="nnmf"):
+        model = nnmf.fit("bayes", stars[0], likelihood="ordinal", init_std=10.0, **SHORT)
+    assert np.isfinite(model.predict(1, stars[0].items.ids)).all()
+    assert "is no better than that of answering the mean rating" in caplog.text
+
+
 def test_a_grid_is_what_training_began_with(stars, tables):
     train, _ = stars
     with pytest.raises(ConfigError, match="grid of 2 to 128 values, these take 1,200"):

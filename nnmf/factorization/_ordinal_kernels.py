@@ -84,6 +84,8 @@ def cut_terms(chunks, taken, edges, level, residual, cuts, terms) -> None:
             low, high = cuts[k] + np.float64(residual[n]), cuts[k + np.uint64(1)] + np.float64(residual[n])
             p = between(low, high)
             total += math.log(p)
+            if p <= _LEAST:  # beyond what is told apart the likelihood is flat
+                continue
             at_low, at_high = 0.0, 0.0
             if k > 0:
                 at_low = _DENSITY * math.exp(-0.5 * low * low) / p
