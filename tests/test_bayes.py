@@ -299,6 +299,14 @@ def test_a_run_does_not_go_on_with_other_dates_or_features(tmp_path):
             model.resume(changed)
         model.fit_more(changed, n_epochs=1)
         assert model.scorer.totals.n_draws == SHORT["sweeps"] * SHORT["n_chains"]
+    bare = Ratings.from_arrays(train.user, train.item, train.rating, train.timestamp)
+    undated = replace(train, timestamp=None)
+    for lacking, words in (
+        (bare, "job: of the users of arrays it is not known"),
+        (undated, "day: arrays has no timestamps"),
+    ):
+        with pytest.raises(DataError, match=words):
+            nnmf.load(tmp_path / "run").fit_more(lacking)
     model = load_checkpoint(tmp_path / "run")
     model.config = replace(model.config, n_epochs=3)
     assert len(model.resume(told[0]).history) == 3  # other objects that say the same

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from nnmf.config import TrainConfig
-from nnmf.errors import TrainingError
+from nnmf.errors import DataError, TrainingError
 from nnmf.models import Catalogue, kept_width
 from nnmf.tables import Design, Ratings, deviation_of, encode, mean_of
 from nnmf.training import Learner, Snapshot, Tick
@@ -64,6 +65,8 @@ class GibbsLearner(Learner):
                 len(train),
                 self._n_seen,
             )
+        if before is not None:
+            _check_told(train, before.vocabulary)
         design = encode(train, self.features, None if before is None else before.vocabulary)
         self._vocabulary, self._digest = design.vocabulary, design.digest(train)
         self.centre, self.spread = (before.centre, before.spread) if before else _standard(train.rating)
@@ -147,6 +150,27 @@ class GibbsLearner(Learner):
         if self._chains is not None:
             self._workers.__exit__()
             self._chains = None
+
+
+def _check_told(train: Ratings, vocabulary: dict[str, Any]) -> None:
+    """Refuse a table without what the model learned from before, which would be unlearned.
+
+    Raises
+    ------
+    DataError
+        It has no timestamps, or lacks a column of features.
+    """
+    if vocabulary["rating"] and train.timestamp is None:
+        raise DataError(
+            f"day: {train.name} has no timestamps, and the model learns from them; give ratings that have them."
+        )
+    for side, features in (("user", train.user_features), ("item", train.item_features)):
+        for name in vocabulary[side].keys() - {"history", "raters"}:
+            if features is None or name not in features.columns:
+                raise DataError(
+                    f"{name}: of the {side}s of {train.name} it is not known, and the model learns from it; add it with "
+                    "with_features."
+                )
 
 
 def _standard(rating: np.ndarray) -> tuple[float, float]:
