@@ -8,8 +8,10 @@ import pytest
 import nnmf
 from nnmf import _mxnet
 from nnmf.errors import ConfigError, DataError
+from nnmf.kinds import load_checkpoint
 from nnmf.models import from_state, own_scorer
-from nnmf.testing import low_rank
+from nnmf.storage import RunFolder
+from nnmf.testing import assert_same_model, low_rank
 
 from .test_models import PLAIN, concat
 
@@ -39,6 +41,19 @@ def test_the_later_half_is_averaged(name, table):
     assert found == pytest.approx(each[6:].mean(axis=0), abs=2e-4)
     assert abs(found - each[-1]).max() > 1e-3 and abs(found - each.mean(axis=0)).max() > 1e-3
     assert (model.best_epoch, len(model.history)) == (12, 12)
+
+
+def test_a_longer_run_averages_its_own_later_half(table, tmp_path):
+    """One of 12 epochs, and one of 6 that is resumed for 6 more."""
+    settings = {"n_factors": 3, "schedule": "constant", "keep": "mean"}
+    whole = nnmf.fit("svd", table, n_epochs=12, **settings)
+    run = RunFolder.begin(tmp_path / "run", {"model": "svd", "data": {}})
+    nnmf.fit("svd", table, n_epochs=6, **settings, callbacks=[run])
+    run.close()
+    resumed = load_checkpoint(tmp_path / "run")
+    resumed.config = whole.config
+    assert_same_model(resumed.resume(table), whole)
+    assert resumed.scorer.count == whole.scorer.count
 
 
 @pytest.mark.parametrize("name", NETWORKS)

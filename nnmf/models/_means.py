@@ -181,6 +181,9 @@ class SnapshotMean(MeanScorer):
 class Averaging:
     """Which epochs are averaged: of the later half of a training all, or about `_AVERAGED` of them.
 
+    A run that goes on for longer than it was to at first averages anew where its later half begins; where that lies behind it
+    already, what was averaged stays in.
+
     Attributes
     ----------
     first, last : int
@@ -196,7 +199,7 @@ class Averaging:
         if number < begin:
             return scorer
         squared_error = train_rmse * train_rmse
-        if not isinstance(before, MeanScorer):
+        if number == begin or not isinstance(before, MeanScorer):
             parts = terms_of(scorer)
             made = SnapshotMean if parts is None else ProductMean
             return made(scorer, Count(), ()).joined(scorer, squared_error)
