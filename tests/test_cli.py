@@ -94,6 +94,28 @@ def test_the_epoch_may_be_chosen_on_training_ratings(file, capsys, tmp_path):
     assert "test RMSE" in out and "chosen on the test" not in out
 
 
+@pytest.mark.parametrize(("keep", "chosen"), [("last", "last epoch"), ("mean", "mean"), ("best", "valid")])
+def test_the_summary_says_what_chose_the_epoch(file, capsys, tmp_path, keep, chosen):
+    flags = "--model", "svd", "--dataset", file, "--n-epochs", "4", "--valid-fraction", "0.25", "--keep", keep
+    assert run(capsys, train_main, *flags, "--output", "run")[0] == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["chosen_on"] == chosen and summary["valid_rmse"] is not None
+
+
+def test_metrics_of_intervals_are_for_models_that_have_some(file, capsys, tmp_path):
+    """Refused before training, but where only the run shows that there are none."""
+    svd = "--model", "svd", "--dataset", file, "--n-epochs", "1", "--metrics", "mae,within@50"
+    code, _, err = run(capsys, train_main, *svd, "--output", "run")
+    assert code == 2 and "metrics: within@50 is of intervals, and svd has none" in err
+    assert not (tmp_path / "run").exists()
+    code, out, err = run(capsys, train_main, *svd, "--keep", "mean", "--output", "run")
+    assert code == 0 and "within@50: not measured, for the run is too short for intervals" in err and "mae" in out
+    assert set(json.loads((tmp_path / "run" / "summary.json").read_text())["test_metrics"]) == {"mae"}
+    resume = "--resume", "run", "--n-epochs", "4", "--metrics", "mae,within@50"
+    code, out, err = run(capsys, train_main, *resume)
+    assert code == 0 and "test within@50" in out, err
+
+
 def test_folders_are_made_refused_and_overwritten(file, capsys, tmp_path):
     command = [train_main, "--network", "plain", "--dataset", file, *FAST]
     assert run(capsys, *command)[0] == 0

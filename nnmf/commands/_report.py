@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -14,6 +15,8 @@ from nnmf.files import walk
 from nnmf.metrics import rmse_of_blocks
 from nnmf.models import Model
 from nnmf.tables import Ratings
+
+logger = logging.getLogger("nnmf")
 
 #: last test RMSE on u1 in the tutorial's own log
 _TUTORIAL_DATASET = "ml-100k/u1"
@@ -36,11 +39,16 @@ def describe(tables: Tables) -> str:
 def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], ended: str) -> dict[str, Any]:
     """Summary of a training, as JSON can hold it.
 
-    ``test_rmse`` and ``test_metrics`` are those of the model that is kept: of the epoch with the lowest ``valid_rmse``, or of
-    the last one where no validation ratings were held out (``chosen_on``). The test ratings choose nothing.
+    ``test_rmse`` and ``test_metrics`` are those of the model that is kept: of the epoch with the lowest ``valid_rmse``, of the
+    last one where no validation ratings were held out, or of what ``keep`` says (``chosen_on``: "valid", "last epoch", "mean").
+    The test ratings choose nothing.
     ``test_rmse_of_the_mean`` is what answering the mean training rating to everything would have.
     """
     last, kept = model.history[-1], model.history[model.best_epoch - 1]
+    within = _within(model, tables.test)
+    if within is None and (asked := [metric for metric in metrics if metric.startswith("within@")]):
+        logger.warning("%s: not measured, for the run is too short for intervals.", ", ".join(asked))
+        metrics = [metric for metric in metrics if metric not in asked]
     means = ((rating, np.full(len(rating), model.global_mean)) for (rating,) in walk(tables.test.rating))
     return {
         "dataset": tables.name,
@@ -53,18 +61,23 @@ def summarise(name: str, model: Model, tables: Tables, metrics: Sequence[str], e
         "n_valid": 0 if tables.valid is None else len(tables.valid),
         "n_test": len(tables.test),
         "epochs": last.epoch,
-        "chosen_on": "last epoch" if tables.valid is None or model.config.negatives else "valid",
+        "chosen_on": _chosen_on(model, tables),
         "best_epoch": model.best_epoch,
         "train_rmse": kept.train_rmse,
         "valid_rmse": kept.valid_rmse,
         "test_rmse": model.rmse(tables.test),
-        "test_within_90": _within(model, tables.test),
+        "test_within_90": within,
         "test_rmse_of_the_mean": rmse_of_blocks(means),
         "test_metrics": model.evaluate(tables.test, metrics) if metrics else {},
         "best_possible_rmse": tables.best_rmse,
         "samples_per_second": round(median(result.samples_per_second for result in model.history)),
         "seconds": round(sum(result.seconds for result in model.history), 3),
     }
+
+
+def _chosen_on(model: Model, tables: Tables) -> str:
+    kept = model.config.keep or ("last" if tables.valid is None or model.config.negatives else "best")
+    return {"best": "valid", "last": "last epoch", "mean": "mean"}[kept]
 
 
 def _within(model: Model, test: Ratings) -> float | None:

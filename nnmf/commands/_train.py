@@ -117,6 +117,7 @@ def _train(arguments: Any) -> None:
     # Every setting is checked before a table is read, and every folder before the first model is trained.
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
     _check_cluster(arguments.cluster, models)
+    _check_intervals(metrics, names, models)
     if arguments.output is not None:
         _check_folder(Path(arguments.output), names, arguments.overwrite)
     uses_features = any(model.uses_features for model in models)
@@ -151,6 +152,14 @@ def _check_features(data_config: DataConfig, uses_features: bool, names: list[st
     for setting in ("user_features", "item_features"):
         if not uses_features and getattr(data_config, setting) is not None:
             raise ConfigError(f"{setting}: {names[0]} learns from ratings alone; leave it out.")
+
+
+def _check_intervals(metrics: list[str], names: list[str], models: list[Model]) -> None:
+    for name, model in zip(names, models, strict=True):
+        if not model.knows_deviations and (asked := [metric for metric in metrics if metric.startswith("within@")]):
+            raise ConfigError(
+                f"metrics: {asked[0]} is of intervals, and {name} has none; take --model bayes or --keep mean, or leave it out."
+            )
 
 
 def _check_folder(root: Path, names: list[str], overwrite: bool) -> None:
@@ -243,6 +252,7 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
     changes = {name: value for name, value in read_flags(TrainConfig, arguments).to_dict().items() if name in given}
     model, run = load_run(folder, ctx=changes.get("ctx"))
     with contextlib.closing(run):
+        _check_intervals(metrics, [run.settings["model"]], [model])
         model.config = dataclasses.replace(model.config, **changes)
         run.settings.update(changes)
         _check_cluster(arguments.cluster, [model])

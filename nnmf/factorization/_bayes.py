@@ -69,6 +69,7 @@ class Bayes(Model):
 
     kind = "bayes"
     needs_whole_state = True
+    knows_deviations = True
     defaults: ClassVar[dict[str, Any]] = {
         "n_factors": 10,
         "n_epochs": 8,

@@ -77,6 +77,11 @@ class Kind(ABC):
         """Whether training looks at what its table knows of users and items; see `nnmf.Ratings.with_features`."""
         return False
 
+    @property
+    def knows_deviations(self) -> bool:
+        """Whether what is trained is to know how sure its predictions are."""
+        return self.config.keep == "mean"
+
     #: whether going on with training needs every array of `state_shapes`
     needs_whole_state: ClassVar[bool] = False
 
