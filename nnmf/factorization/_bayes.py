@@ -27,6 +27,12 @@ _CHAINS: dict[str, list[tuple[float, int]]] = {
     "fast": [(2e6, 4), (math.inf, 1)],
     "accurate": [(2e5, 16), (1e6, 8), (5e6, 4), (math.inf, 2)],
 }
+# Factors, likewise: what few ratings do not tell of, the prior does, and each factor more adds to how far it lets predictions stray
+# (parts of u1.base and drawn tables, 800 to 16,000 ratings: with ten always worse than with four).
+_FACTORS: dict[str, list[tuple[float, int]]] = {
+    "fast": [(1e4, 4), (3e4, 6), (math.inf, 10)],
+    "accurate": [(1e4, 4), (3e4, 6), (math.inf, 16)],
+}
 
 
 class Bayes(Model):
@@ -51,9 +57,9 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors=10, n_epochs=8, sweeps=10, n_chains by the table (4 up to 2 M ratings, then
-        1), features="ids,history,raters", likelihood="normal", n_draws=32 (whole draws kept, for intervals), init_std by the table,
-        seed=0, n_threads=all cores (the draws are the same for any number), patience. ``preset="accurate"``: n_factors=16 and up to
+        Single settings over ``config``: n_factors by the table (4 up to 10,000 ratings, 6 up to 30,000, then 10), n_epochs=8,
+        sweeps=10, n_chains by the table (4 up to 2 M ratings, then 1), features="ids,history,raters", likelihood="normal", n_draws=32 (whole draws kept, for intervals), init_std by the table,
+        seed=0, n_threads=all cores (the draws are the same for any number), patience. ``preset="accurate"``: up to 16 factors and
         16 chains.
 
     Raises
@@ -71,24 +77,21 @@ class Bayes(Model):
     needs_whole_state = True
     knows_deviations = True
     defaults: ClassVar[dict[str, Any]] = {
-        "n_factors": 10,
+        "n_factors": None,  # this, the chains and init_std follow the table
         "n_epochs": 8,
         "sweeps": 10,
-        "n_chains": None,  # these two follow the table
+        "n_chains": None,
         "init_std": None,
         "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
     }
-    #: what the presets make of these
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "fast": defaults,
-        "accurate": {**defaults, "n_factors": 16},
-    }
+    #: what the presets make of these: they differ in what follows the table
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"fast": defaults, "accurate": defaults}
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         super().__init__(settled(config, settings, self.kind, self.presets))
-        self._open = {name for name in ("n_chains", "init_std") if getattr(self.config, name) is None}
+        self._open = {name for name in ("n_factors", "n_chains", "init_std") if getattr(self.config, name) is None}
         if self.config.keep == "mean":
             raise ConfigError("keep: bayes averages its draws whatever is kept; leave 'mean' out.")
         names = [name.strip() for name in str(self.config.features).split(",")]
@@ -138,10 +141,11 @@ class Bayes(Model):
         return scorer.values.copy(), scorer.probabilities(*columns)
 
     def config_for(self, train: Ratings, valid: Ratings | None) -> TrainConfig:
-        """The settings, the chains and the size of the factors they start with as the table asks for."""
+        """The settings, the factors, the size they start with and the chains as the table asks for."""
         changes: dict[str, Any] = {}
-        if "n_chains" in self._open:
-            changes["n_chains"] = next(n for most, n in _CHAINS[str(self.config.preset)] if len(train) <= most)
+        for name, by_size in (("n_factors", _FACTORS), ("n_chains", _CHAINS)):
+            if name in self._open:
+                changes[name] = next(n for most, n in by_size[str(self.config.preset)] if len(train) <= most)
         if "init_std" in self._open:
             changes["init_std"] = starting_std(train)
         return replace(self.config, **changes)
