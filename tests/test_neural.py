@@ -756,3 +756,20 @@ def test_a_forked_child_does_not_wait_for_threads_that_it_has_not():
         child.start()
         child.join()
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_an_epoch_leaves_no_arrays_behind(tables, temperature):
+    """Not even until Python looks for what holds itself, which it seldom does."""
+    alive = []
+
+    def count(result, model):
+        alive.append(sum(isinstance(found, mx.nd.NDArray) for found in gc.get_objects()))
+
+    gc.collect()
+    gc.disable()
+    try:
+        nnmf.fit("biased", tables[0], temperature=temperature, n_factors=4, n_epochs=6, ctx="cpu", callbacks=[count])
+    finally:
+        gc.enable()
+    assert len(set(alive[1:])) == 1

@@ -70,6 +70,8 @@ class DenseTrainer:
 
         def batch_end(batch: Any) -> None:
             nonlocal looked
+            # MXNet's own variables, these very words among them: in a circle, all arrays of an epoch would stay for many epochs.
+            batch.locals.clear()
             if time.perf_counter() - looked > TICK_SECONDS:
                 done = min(batch.nbatch * self._data.batch_size, self._data.n_streamed)
                 tick(done, lambda: self._metric.get()[1])
