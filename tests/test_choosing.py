@@ -102,6 +102,22 @@ def test_one_tenth_of_a_large_table_is_enough(caplog):
     assert "of 5 tried the best on 6000 held-out ratings" in caplog.text and "n_epochs" not in caplog.text
 
 
+@pytest.mark.parametrize("n_ratings", [3000, 60_000])
+def test_settings_are_chosen_for_a_mapped_table_too(n_ratings, tmp_path, caplog):
+    """By the same parts where they are small; else by one of its own."""
+    table = low_rank(n_users=700, n_items=300, n_ratings=n_ratings, noise=0.3)
+    table.store(tmp_path / "table")
+    with caplog.at_level(logging.INFO, "nnmf"):
+        found = [
+            SVD(preset="accurate", n_epochs=1, n_factors=2).fit(one)
+            for one in (table, Ratings.open(tmp_path / "table"))
+        ]
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("Settings")]
+    assert len(lines) == 2 and all(f"on {min(n_ratings, 6000)} held-out ratings" in line for line in lines)
+    assert n_ratings == 60_000 or lines[0] == lines[1]
+    assert found[0].config == found[1].config
+
+
 def test_little_noise_wants_a_small_penalty_and_much_a_large_one():
     quiet, loud = (SVD(preset="accurate").fit(drawn(150, 100, 3000, noise)[0]).config.l2 for noise in (0.02, 3.0))
     assert quiet < 0.05 < loud

@@ -8,6 +8,8 @@ import logging
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from nnmf.config import TrainConfig
 from nnmf.errors import TrainingError
 from nnmf.tables import Ratings
@@ -69,6 +71,10 @@ def _parts(train: Ratings, valid: Ratings | None, seed: int) -> list[tuple[Ratin
     """(ratings to train on, ratings to choose by)"""
     if valid is not None:
         return [(train, valid)]
+    if train.home is not None:
+        if len(train) >= _TENTHS * _ENOUGH:
+            return [train.split(1 - 1 / _TENTHS, seed)]
+        train = train.take(np.arange(len(train)))  # memory holds one of so few
     return list(itertools.islice(train.folds(_TENTHS, seed), math.ceil(_ENOUGH / len(train) * _TENTHS)))
 
 
