@@ -248,6 +248,15 @@ def test_ratings_less_likely_than_numbers_can_tell_do_not_end_a_chain_on_a_grid(
     assert "is no better than that of answering the mean rating" in caplog.text
 
 
+def test_too_few_draws_on_a_grid_know_no_deviations(stars):
+    """They predict, though."""
+    model = nnmf.fit("bayes", stars[0], likelihood="ordinal", n_epochs=1, sweeps=1, n_chains=1)
+    assert np.isfinite(model.predict([1], [1])).all()
+    for ask in (model.interval, lambda *pair: model.predict(*pair, return_std=True)):
+        with pytest.raises(ConfigError, match="1 whole draws are kept, of 1, and deviations need three"):
+            ask([1], [1])
+
+
 def test_a_grid_is_what_training_began_with(stars, tables):
     train, _ = stars
     with pytest.raises(ConfigError, match="grid of 2 to 128 values, these take 1,200"):

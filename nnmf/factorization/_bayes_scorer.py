@@ -70,18 +70,22 @@ class PosteriorScorer(Scorer):
 
     def _variance(self, index: dict[str, np.ndarray]) -> np.ndarray:
         """Variance between the draws of the predictions, float64 (n,), in units of the spread squared."""
-        draws, n = self._settled, len(index["user"])
-        if len(draws) < 2:
-            raise ConfigError(
-                f"n_draws: {len(self.totals.draws)} whole draws are kept, of {self.totals.n_draws}, and deviations need three at "
-                "least; train with n_draws=32 and more epochs."
-            )
+        draws, n = self._check_draws(), len(index["user"])
         found = np.empty(n)
         for start in range(0, n, _PAIRS):
             part = {side: rows[start : start + _PAIRS] for side, rows in index.items()}
             predictions = np.stack([_predicted(draw, part) for draw in draws])
             found[start : start + _PAIRS] = predictions.var(axis=0, ddof=1, dtype=np.float64)
         return found
+
+    def _check_draws(self) -> tuple[Draw, ...]:
+        """The draws that deviations are found by, or a ConfigError where they are too few."""
+        if len(self._settled) < 2:
+            raise ConfigError(
+                f"n_draws: {len(self.totals.draws)} whole draws are kept, of {self.totals.n_draws}, and deviations need three at "
+                "least; train with n_draws=32 and more epochs."
+            )
+        return self._settled
 
     @property
     def _settled(self) -> tuple[Draw, ...]:

@@ -67,6 +67,7 @@ class GridScorer(PosteriorScorer):
         return np.diff(up_to, axis=0).T
 
     def _deviation(self, *columns: Any) -> np.ndarray:
+        self._check_draws()
         share = self._shares(*columns)
         mean = share @ self.values
         deviation: np.ndarray = np.sqrt(np.maximum(share @ self.values**2 - mean**2, 0.0)).astype(np.float32)
@@ -74,6 +75,7 @@ class GridScorer(PosteriorScorer):
 
     def _interval(self, *columns: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Between quantiles, each value's probability spread evenly over all that is nearer to it than to another."""
+        self._check_draws()
         share = self._shares(*columns)
         up_to = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
         middles = (self.values[1:] + self.values[:-1]) / 2

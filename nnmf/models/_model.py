@@ -101,7 +101,7 @@ class Model(Trainable):
         Raises
         ------
         ConfigError
-            A level outside of (0, 1), a model without deviations, or one that keeps fewer than two draws.
+            A level outside of (0, 1), a model without deviations, or one that keeps fewer draws than tell how far they lie apart.
         DataError
             As `predict`.
         """
