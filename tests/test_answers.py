@@ -13,7 +13,8 @@ import pytest
 import nnmf
 from nnmf.errors import DataError, TrainingError
 from nnmf.kinds import FACTORIZATIONS
-from nnmf.models import Catalogue
+from nnmf.metrics import rmse
+from nnmf.models import Catalogue, DampedBiases
 from nnmf.networks import NETWORKS
 from nnmf.testing import low_rank
 
@@ -130,7 +131,7 @@ def test_a_trained_model_lets_its_table_go(name):
 
 def test_damped_biases_are_those_of_a_slow_loop():
     table = low_rank(n_ratings=300)
-    found = nnmf.models.DampedBiases.of(table)
+    found = DampedBiases.of(table)
     mean = table.rating.mean(dtype=float)
     for item in range(table.n_items):
         its = table.rating[table.item == item].astype(float) - mean
@@ -165,6 +166,22 @@ def test_a_model_below_the_mean_says_so(caplog):
     with caplog.at_level(logging.WARNING):
         model.predict(np.arange(5000, 5020), np.arange(7000, 7020))
     assert "are the columns the other way round?" in caplog.text
+
+
+def test_a_model_that_learned_noise_alone_says_so_of_the_test_ratings(caplog):
+    """Its training ratings do not tell."""
+    rng = np.random.default_rng(0)
+    user, item = np.nonzero(rng.random((60, 40)) < 0.5)
+    rating = 3 + rng.normal(size=60)[user] + rng.normal(size=40)[item] + rng.normal(size=len(user))
+    train, test = nnmf.Ratings.from_arrays(user, item, rating).split(0.8)
+    biases = DampedBiases.of(train)
+    expected = rmse(test.rating, np.clip(biases.predict(test.user, test.item), *train.scale))
+    with caplog.at_level(logging.WARNING):
+        model = nnmf.fit("svd", train, test=test, l2=0.0, init_std=0.1, learning_rate=0.1)
+    assert model.rmse(train) < 0.5 and expected < model.rmse(test) < test.rating.std()
+    assert caplog.messages == [
+        f"The test RMSE, {model.rmse(test):.4f}, is no better than that of damped means of users and items, {expected:.4f}."
+    ]
 
 
 def test_ratings_far_apart_change_no_meaning_of_a_look_up():

@@ -188,9 +188,10 @@ def _run(
         raise
     model._learned = _learned(catalogue, history, keeper.kept, compared_from)
     if watched.warns and not catalogue.negatives:
-        _warn_of_less(catalogue, train, table, model)
+        biases = DampedBiases.of(train)
+        _warn_of_less(catalogue, biases, train, table, model)
         if test is not None and len(test):
-            _warn_of_test(catalogue, test, model)
+            _warn_of_test(catalogue, biases, test, model)
 
 
 def _what_is_kept(config: TrainConfig, valid: Ratings | None) -> str:
@@ -216,47 +217,46 @@ def _lowest(history: list[EpochResult]) -> float:
     return min((past.valid_rmse for past in history if past.valid_rmse is not None), default=math.inf)
 
 
-def _warn_of_less(catalogue: Catalogue, train: Ratings, valid: Ratings | None, model: Kind) -> None:
+def _warn_of_less(
+    catalogue: Catalogue, biases: DampedBiases, train: Ratings, valid: Ratings | None, model: Kind
+) -> None:
     """Say so where a model predicts no better than one number, or damped biases, do: of the validation ratings, else of those it
     was trained on.
     """
-    biases = DampedBiases.of(train)
     if valid is not None:
         name, found = "validation", model.history[model.best_epoch - 1].valid_rmse
-        mean = rmse_of_blocks((part, np.full(len(part), catalogue.base)) for (part,) in walk(valid.rating))
-        biased = rmse_of_blocks(
-            (rating, np.clip(biases.predict(user, item), *catalogue.scale))
-            for user, item, rating in walk(valid.user, valid.item, valid.rating)
-        )
+        mean, biased = _least(catalogue, biases, valid)
     else:
         sample = Sample(train)
         name, found, mean = "training", sample.rmse(model.scorer), sample.spread()
         biased = rmse(sample.rating, biases.predict(sample.user, sample.item))
+    _compare(name, found, mean, biased, "; try other settings, more epochs or ")
+
+
+def _warn_of_test(catalogue: Catalogue, biases: DampedBiases, test: Ratings, model: Kind) -> None:
+    """Say so where a model learned the ratings it was trained on, and predicts others no better than those do."""
+    _compare("test", model.history[model.best_epoch - 1].test_rmse, *_least(catalogue, biases, test), "")
+
+
+def _least(catalogue: Catalogue, biases: DampedBiases, ratings: Ratings) -> tuple[float, float]:
+    """RMSE of ratings by the mean of all, and by damped biases."""
+    return (
+        rmse_of_blocks((part, np.full(len(part), catalogue.base)) for (part,) in walk(ratings.rating)),
+        rmse_of_blocks(
+            (rating, np.clip(biases.predict(user, item), *catalogue.scale))
+            for user, item, rating in walk(ratings.user, ratings.item, ratings.rating)
+        ),
+    )
+
+
+def _compare(name: str, found: float | None, mean: float, biased: float, advice: str) -> None:
+    than = "The %s RMSE, %.4f, is no better than that of "
     if found is not None and found >= mean > 0:
-        logger.warning(
-            "The %s RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f; "
-            "try other settings, more epochs or another model.",
-            name,
-            found,
-            mean,
-        )
+        advice = advice and f"{advice}another model"
+        logger.warning(than + "answering the mean rating to everything, %.4f%s.", name, found, mean, advice)
     elif found is not None and found >= biased > 0:
-        logger.warning(
-            "The %s RMSE, %.4f, is no better than that of damped means of users and items, %.4f; "
-            "try other settings, more epochs or a model with biases, such as biased_mlp or svd.",
-            name,
-            found,
-            biased,
-        )
-
-
-def _warn_of_test(catalogue: Catalogue, test: Ratings, model: Kind) -> None:
-    """Say so where a model learned the ratings it was trained on, and predicts others no better than one number does."""
-    found, mean = model.history[model.best_epoch - 1].test_rmse, rmse(test.rating, np.full(len(test), catalogue.base))
-    if found is not None and found >= mean > 0:
-        logger.warning(
-            "The test RMSE, %.4f, is no better than that of answering the mean rating to everything, %.4f.", found, mean
-        )
+        advice = advice and f"{advice}a model with biases, such as biased_mlp or svd"
+        logger.warning(than + "damped means of users and items, %.4f%s.", name, found, biased, advice)
 
 
 def _check_cluster(model: Kind, watched: Watched) -> None:
