@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from nnmf.onnx import ExportedIds
 from . import _ordinal_kernels as kernels
 from ._bayes_scorer import PosteriorScorer
 from ._posterior import Totals
+
+# Pairs whose probabilities are held at a time.
+_PAIRS = 1 << 14
 
 
 class GridScorer(PosteriorScorer):
@@ -66,28 +70,44 @@ class GridScorer(PosteriorScorer):
             kernels.expected(mean, variance, np.array([-math.inf, cut, math.inf]), np.array([1.0, 0.0]), below)
         return np.diff(up_to, axis=0).T
 
-    def _deviation(self, *columns: Any) -> np.ndarray:
+    def _parts(self, *columns: Any) -> Iterator[tuple[slice, np.ndarray]]:
+        """`_shares` of some rows at a time: many times as large as what is made of them.
+
+        Raises
+        ------
+        ConfigError
+            Too few draws to tell how far they lie apart.
+        """
         self._check_draws()
-        share = self._shares(*columns)
-        mean = share @ self.values
-        deviation: np.ndarray = np.sqrt(np.maximum(share @ self.values**2 - mean**2, 0.0)).astype(np.float32)
+        for start in range(0, len(columns[0]), _PAIRS):
+            rows = slice(start, start + _PAIRS)
+            yield rows, self._shares(*(None if column is None else column[rows] for column in columns))
+
+    def _deviation(self, *columns: Any) -> np.ndarray:
+        deviation = np.empty(len(columns[0]), np.float32)
+        for rows, share in self._parts(*columns):
+            deviation[rows] = np.sqrt(np.maximum(share @ self.values**2 - (share @ self.values) ** 2, 0.0))
         return deviation
 
     def _interval(self, *columns: Any, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Between quantiles, each value's probability spread evenly over all that is nearer to it than to another."""
-        self._check_draws()
-        share = self._shares(*columns)
+        bounds = np.empty((2, len(columns[0])))
+        for rows, share in self._parts(*columns):
+            bounds[:, rows] = self._quantiles(share, ((1 - level) / 2, (1 + level) / 2))
+        return bounds[0], bounds[1]
+
+    def _quantiles(self, share: np.ndarray, probabilities: tuple[float, ...]) -> list[np.ndarray]:
+        """Quantiles, each value's probability spread evenly over all that is nearer to it than to another."""
         up_to = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
         middles = (self.values[1:] + self.values[:-1]) / 2
         edges = np.array([2 * self.values[0] - middles[0], *middles, 2 * self.values[-1] - middles[-1]])
         bounds = []
-        for probability in ((1 - level) / 2, (1 + level) / 2):
+        for probability in probabilities:
             # The last edge that less than the probability lies below, and the way on from it to the next.
             at = np.clip((up_to < probability).sum(axis=1) - 1, 0, len(self.values) - 1)
             rows = np.arange(len(share))
             part = (probability - up_to[rows, at]) / np.maximum(share[rows, at], np.finfo(np.float64).tiny)
             bounds.append(edges[at] + np.clip(part, 0.0, 1.0) * (edges[at + 1] - edges[at]))
-        return bounds[0], bounds[1]
+        return bounds
 
     def towers(self, side: str, rows: np.ndarray | None = None) -> np.ndarray | None:
         return None  # expectations are no dot products
