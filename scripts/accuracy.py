@@ -5,7 +5,7 @@
 
 Protocol: a model is trained on a fold's training table with the settings of the row, which were chosen on parts of u1.base alone and
 on drawn tables (`scripts/choose_presets.py`); its last epoch predicts the fold's test ratings, clipped to the scale; that RMSE is
-read once and chooses nothing. The reading and training of a fold is timed as a whole on two threads.
+read once and chooses nothing. Training is timed, on all cores; a fold is read before.
 """
 
 from __future__ import annotations

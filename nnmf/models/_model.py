@@ -262,7 +262,7 @@ class Model(Trainable):
             The file to write; it is whole or not there.
         ids : bool, default=True
             Take ``user_id`` and ``item_id`` as they stand in the table and answer ``rating`` as `predict` does, unknown
-            ids and clipping included; False: take the indices ``user`` and ``item``, unclipped.
+            ids and clipping included; False: take the indices ``user`` and ``item``, unclipped. Dates are unknown to the file.
 
         Raises
         ------
