@@ -266,6 +266,14 @@ def test_intervals_of_many_pairs_on_a_fine_grid_take_little_memory():
     assert np.array_equal(few[0], (low[:40_000], high[:40_000])) and np.array_equal(few[1], deviation[:40_000])
 
 
+def test_any_unit_of_a_grid_is_sampled_alike(stars):
+    train = stars[0]
+    user, item = train.users.ids[train.user], train.items.ids[train.item]
+    large = Ratings.from_arrays(user, item, train.rating * 2.0**24)
+    one, other = (nnmf.fit("bayes", table, likelihood="ordinal", **SHORT) for table in (train, large))
+    assert other.predict(user, item) / 2**24 == pytest.approx(one.predict(user, item), abs=1e-5)
+
+
 def test_too_few_draws_on_a_grid_know_no_deviations(stars):
     """They predict, though."""
     model = nnmf.fit("bayes", stars[0], likelihood="ordinal", n_epochs=1, sweeps=1, n_chains=1)

@@ -85,7 +85,7 @@ class GibbsLearner(Learner):
         if self._start is not None:
             chains.take_state(self._start.state, same)
         chains.begin()
-        if not chains.rmse < _ABSURD:
+        if not chains.rmse / (1.0 if observed.grid is None else self.spread) < _ABSURD:
             raise TrainingError(
                 "training diverged before it began: "
                 + (
