@@ -60,7 +60,8 @@ class Model(Trainable):
         Returns
         -------
         float32 array of shape (n,); with ``return_std`` two of them: predictions, and the standard deviations of the
-        ratings about the unclipped ones: of the pairs of unknown ids that of all ratings.
+        ratings about the unclipped ones: of the pairs of unknown ids that of all ratings, or, of a mean of epochs, that of
+        ratings spread evenly over the scale.
 
         Raises
         ------
