@@ -20,6 +20,8 @@ from nnmf.storage import Parameters, RunFolder
 from nnmf.testing import assert_same_model, low_rank, parameters
 
 SHORT = {"n_factors": 3, "n_epochs": 4, "sweeps": 4, "n_chains": 2}
+# What tables of this size would leave out.
+WHOLE = {**SHORT, "features": "ids,history,raters"}
 
 
 def days_and_jobs(noise=0.3, seed=0):
@@ -40,7 +42,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def model(tables):
-    return nnmf.fit("bayes", tables[0], **SHORT)
+    return nnmf.fit("bayes", tables[0], **WHOLE)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +171,8 @@ def test_what_cannot_be_asked(model, tables):
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_what_is_too_large_to_sample_changes_nothing(tables):
     with pytest.raises(TrainingError, match="diverged before it began: init_std is too large"):
-        nnmf.fit("bayes", tables[0], init_std=1e10, **SHORT)
-    model = nnmf.fit("bayes", tables[0], **SHORT)
+        nnmf.fit("bayes", tables[0], init_std=1e10, **WHOLE)
+    model = nnmf.fit("bayes", tables[0], **WHOLE)
     before = model.predict([1], [1])
     with pytest.raises(TrainingError, match="the model's last draws are too large"):
         model.fit_more(Ratings.from_arrays([1, 2, 3], [1, 2, 3], [1, 3e38, 2]))
@@ -215,7 +217,7 @@ def test_a_damaged_folder_is_refused(model, tmp_path, changes, words):
 # -- grids -----------------------------------------------------------------------------------------------------------------------------
 def test_a_distribution_over_the_grid(stars):
     train, test = stars
-    model = nnmf.fit("bayes", train, likelihood="ordinal", **SHORT)
+    model = nnmf.fit("bayes", train, likelihood="ordinal", **WHOLE)
     user, item = test.users.ids[test.user], test.items.ids[test.item]
     values, share = model.distribution(user, item)
     assert values.tolist() == [1, 2, 3, 4, 5] and share.shape == (len(test), 5)
@@ -227,7 +229,7 @@ def test_a_distribution_over_the_grid(stars):
     assert share.mean(axis=0) == pytest.approx(
         np.bincount(test.rating.astype(int), minlength=6)[1:] / len(test), abs=0.06
     )
-    assert model.rmse(test) < nnmf.fit("bayes", train, **SHORT).rmse(test) + 0.06
+    assert model.rmse(test) < nnmf.fit("bayes", train, **WHOLE).rmse(test) + 0.06
 
 
 def test_intervals_on_a_grid_hold_as_many_ratings_as_they_say():
@@ -244,7 +246,7 @@ def test_intervals_on_a_grid_hold_as_many_ratings_as_they_say():
 def test_ratings_less_likely_than_numbers_can_tell_do_not_end_a_chain_on_a_grid(stars, caplog):
     """Where factors start far too large the likelihood says nothing of the cut points, and the run says what came of it."""
     with caplog.at_level("WARNING", logger="nnmf"):
-        model = nnmf.fit("bayes", stars[0], likelihood="ordinal", init_std=10.0, **SHORT)
+        model = nnmf.fit("bayes", stars[0], likelihood="ordinal", init_std=10.0, **WHOLE)
     assert np.isfinite(model.predict(1, stars[0].items.ids)).all()
     assert "is no better than that of answering the mean rating" in caplog.text
 
@@ -253,7 +255,7 @@ def test_intervals_of_many_pairs_on_a_fine_grid_take_little_memory():
     """Of a hundred values 200,000 pairs have 160 MB of probabilities."""
     drawn = low_rank(noise=0.3)
     train = Ratings.from_arrays(drawn.user, drawn.item, np.clip(np.rint(20 * drawn.rating), 1, 100))
-    model = nnmf.fit("bayes", train, likelihood="ordinal", **SHORT)
+    model = nnmf.fit("bayes", train, likelihood="ordinal", **WHOLE)
     rng = np.random.default_rng(0)
     user, item = (rng.integers(0, n, 200_000).astype(np.int32) for n in (train.n_users, train.n_items))
     few = model.answers.interval(user[:40_000], item[:40_000]), model.answers.deviation(user[:40_000], item[:40_000])
@@ -270,7 +272,7 @@ def test_any_unit_of_a_grid_is_sampled_alike(stars):
     train = stars[0]
     user, item = train.users.ids[train.user], train.items.ids[train.item]
     large = Ratings.from_arrays(user, item, train.rating * 2.0**24)
-    one, other = (nnmf.fit("bayes", table, likelihood="ordinal", **SHORT) for table in (train, large))
+    one, other = (nnmf.fit("bayes", table, likelihood="ordinal", **WHOLE) for table in (train, large))
     assert other.predict(user, item) / 2**24 == pytest.approx(one.predict(user, item), abs=1e-5)
 
 
@@ -289,7 +291,7 @@ def test_a_grid_is_what_training_began_with(stars, tables):
         nnmf.fit("bayes", tables[0], likelihood="ordinal", **SHORT)
     with pytest.raises(ConfigError, match="grid of 2 to 128 values, these take 1;"):
         nnmf.fit("bayes", Ratings.from_arrays([1, 2], [1, 2], [3, 3]), likelihood="ordinal", **SHORT)
-    model = nnmf.fit("bayes", train, likelihood="ordinal", **SHORT)
+    model = nnmf.fit("bayes", train, likelihood="ordinal", **WHOLE)
     before = model.predict([1], [1])
     with pytest.raises(ConfigError, match=r"the rating 2.5 is none of the 5 values"):
         model.fit_more(Ratings.from_arrays([1, 2], [1, 2], [3, 2.5]))
@@ -349,7 +351,7 @@ def test_a_run_does_not_go_on_with_other_dates_or_features(tmp_path):
 
 def test_another_table_starts_from_what_was_drawn_last(tables):
     train, test = tables
-    model = nnmf.fit("bayes", train, **SHORT)
+    model = nnmf.fit("bayes", train, **WHOLE)
     rng = np.random.default_rng(0)
     more = Ratings.from_arrays(
         np.concatenate([train.users.ids[train.user], np.repeat(777, 20)]),
@@ -364,7 +366,7 @@ def test_another_table_starts_from_what_was_drawn_last(tables):
 
 @pytest.mark.parametrize("likelihood", ["normal", "ordinal"])
 def test_the_number_of_threads_changes_nothing(stars, likelihood):
-    one, many = (nnmf.fit("bayes", stars[0], **SHORT, likelihood=likelihood, n_threads=n) for n in (1, 3))
+    one, many = (nnmf.fit("bayes", stars[0], **WHOLE, likelihood=likelihood, n_threads=n) for n in (1, 3))
     assert_same_model(one, many)
 
 
@@ -373,7 +375,7 @@ def test_test_ratings_change_nothing(tables):
     train, test = tables
     blank = Ratings.from_arrays([5], [5], [1.0], like=train)
     shuffled = test.take(np.random.default_rng(0).permutation(len(test)))
-    models = [nnmf.fit("bayes", train, test=other, **SHORT) for other in (test, shuffled, blank, None)]
+    models = [nnmf.fit("bayes", train, test=other, **WHOLE) for other in (test, shuffled, blank, None)]
     for model in models[1:]:
         assert model.config == models[0].config and model.details() == models[0].details()
         for name, array in parameters(model).items():
@@ -387,7 +389,7 @@ def test_any_unit_of_rating_is_sampled_alike(tables, scale):
     changed = Ratings.from_arrays(
         train.users.ids[train.user], train.items.ids[train.item], train.rating * factor + offset, train.timestamp
     )
-    one, other = nnmf.fit("bayes", train, **SHORT), nnmf.fit("bayes", changed, **SHORT)
+    one, other = nnmf.fit("bayes", train, **WHOLE), nnmf.fit("bayes", changed, **WHOLE)
     ids = test.users.ids[test.user[:100]], test.items.ids[test.item[:100]]
     assert (other.predict(*ids, clip=False) - offset) / factor == pytest.approx(one.predict(*ids, clip=False), abs=0.02)
 

@@ -51,15 +51,22 @@ def test_the_defaults_suit_sparse_and_dense_tables(size, biases, bands):
         assert NOISE < low < model_class().fit(train).rmse(held_out) < high, model_class
 
 
-@pytest.mark.parametrize("preset", ["fast", "accurate"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_few_ratings_are_drawn_from_with_few_factors(preset, seed):
-    """Ten factors, or sixteen, end 3 to 7 % above damped biases here."""
-    train, held_out = drawn(60, 60, 1200, noise=1.0, seed=seed)
+@pytest.mark.parametrize(
+    ("size", "n_factors", "features"), [((60, 60, 1200), 4, ()), ((100, 60, 4000), 4, ("history", "raters"))]
+)
+@pytest.mark.parametrize("preset", ["fast", pytest.param("accurate", marks=pytest.mark.slow)])
+def test_few_ratings_are_drawn_from_with_few_weights(preset, size, n_factors, features):
+    """Of 1200 ten factors, or sixteen, with histories end 4 to 7 % above damped biases."""
+    train, held_out = drawn(*size, noise=1.0)
     biases = rmse(held_out.rating, DampedBiases.of(train).predict(held_out.user, held_out.item))
-    model = Bayes(preset=preset, seed=seed).fit(train)
-    assert model.n_factors == 4 and 0.97 < model.rmse(held_out) / biases < 1.02
-    assert Bayes(preset=preset, seed=seed, n_factors=3, n_epochs=1).fit(train).n_factors == 3
+    model = Bayes(preset=preset)
+    assert not model.features
+    model.fit(train)
+    assert (model.n_factors, model.features) == (n_factors, features)
+    assert 0.95 < model.rmse(held_out) / biases < 1.01
+    given = Bayes(preset=preset, n_factors=3, features="ids,raters", n_epochs=1).fit(train)
+    assert (given.n_factors, given.features) == (3, ("raters",))
+    assert model.fit(low_rank(n_users=200, n_items=200, n_ratings=10_001)).n_factors == 6  # another table's own
 
 
 @MODELS

@@ -17,7 +17,7 @@ from nnmf.testing import low_rank
 KINDS = ("funk_svd", "svd", "svdpp", "plain", "one_layer_mlp")
 # Of bayes a few edits of each array: loading one takes long beside them.
 BAYES = {
-    "normal": {},
+    "normal": {"features": "ids,history,raters"},
     "ordinal": {"likelihood": "ordinal"},
     "dated": {"features": "ids,day"},
 }

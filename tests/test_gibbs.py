@@ -219,6 +219,7 @@ def test_what_goes_on_with_more_users_starts_from_the_weights_that_there_are():
 def test_a_model_saved_loaded_and_resumed_has_the_bits_of_one_that_never_stopped(at, tmp_path):
     """At sweeps where the tables of the mean are part filled, full, and made narrower."""
     train, settings = low_rank(noise=0.2), {"n_factors": 10, "n_epochs": 21, "sweeps": 1, "n_draws": 4, "n_chains": 1}
+    settings["features"] = "ids,history,raters"
     whole = Bayes(**settings).fit(train)
     folder = RunFolder.begin(tmp_path / "run", {})
     with pytest.raises(Killed):

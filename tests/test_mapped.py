@@ -467,6 +467,7 @@ def test_splits_that_cannot_be(mapped, tmp_path, small):
 @pytest.mark.parametrize("kind", ["svd", "funk_svd", "svdpp", "bayes"])
 def test_factors_are_those_of_the_table_in_memory(mapped, small, kind, caplog):
     settings = {"n_epochs": 3, "n_factors": 5, "n_threads": 2, "seed": 3}
+    settings |= {"features": "ids,history,raters"} if kind == "bayes" else {}
     found, wanted = (fit(kind, table, small.take(np.arange(99)), test=table, **settings) for table in (mapped, small))
     arrays = found.scorer.arrays() if kind != "bayes" else found.to_state().kept.arrays
     for name, array in (wanted.scorer.arrays() if kind != "bayes" else wanted.to_state().kept.arrays).items():

@@ -22,16 +22,21 @@ from ._grid_scorer import GridScorer
 from ._presets import settled
 from ._start import starting_std
 
-# Chains by the number of ratings, the first that is not below it: each takes time and 4 bytes a rating, and gains less on large tables.
-_CHAINS: dict[str, list[tuple[float, int]]] = {
-    "fast": [(2e6, 4), (math.inf, 1)],
-    "accurate": [(2e5, 16), (1e6, 8), (5e6, 4), (math.inf, 2)],
-}
-# Factors, likewise: what few ratings do not tell of, the prior does, and each factor more adds to how far it lets predictions stray
-# (parts of u1.base and drawn tables, 800 to 16,000 ratings: with ten always worse than with four).
-_FACTORS: dict[str, list[tuple[float, int]]] = {
-    "fast": [(1e4, 4), (3e4, 6), (math.inf, 10)],
-    "accurate": [(1e4, 4), (3e4, 6), (math.inf, 16)],
+# What follows the number of ratings, up to so many. Each chain takes time and 4 bytes a rating, and gains less on large tables. What
+# few ratings do not tell of, the prior does, and each factor more, and what weighs who rated what, adds to how far it lets predictions
+# stray: on parts of u1.base and drawn tables of 800 to 16,000 ratings ten factors are worse than four, up to 2,000 ids alone are best.
+_FEATURES = [(2e3, "ids"), (math.inf, "ids,history,raters")]
+_BY_SIZE: dict[str, dict[str, list[tuple[float, Any]]]] = {
+    "fast": {
+        "features": _FEATURES,
+        "n_factors": [(1e4, 4), (3e4, 6), (math.inf, 10)],
+        "n_chains": [(2e6, 4), (math.inf, 1)],
+    },
+    "accurate": {
+        "features": _FEATURES,
+        "n_factors": [(1e4, 4), (3e4, 6), (math.inf, 16)],
+        "n_chains": [(2e5, 16), (1e6, 8), (5e6, 4), (math.inf, 2)],
+    },
 }
 
 
@@ -57,10 +62,10 @@ class Bayes(Model):
     config : TrainConfig, default=None
         Settings; those at None take `defaults`.
     **settings
-        Single settings over ``config``: n_factors by the table (4 up to 10,000 ratings, 6 up to 30,000, then 10), n_epochs=8,
-        sweeps=10, n_chains by the table (4 up to 2 M ratings, then 1), features="ids,history,raters", likelihood="normal", n_draws=32 (whole draws kept, for intervals), init_std by the table,
-        seed=0, n_threads=all cores (the draws are the same for any number), patience. ``preset="accurate"``: up to 16 factors and
-        16 chains.
+        Single settings over ``config``: n_epochs=8, sweeps=10, likelihood="normal", n_draws=32 (whole draws kept, for intervals),
+        seed=0, n_threads=all cores (the draws are the same for any number), patience; by the table n_factors (4 up to 10,000 ratings, 6
+        up to 30,000, then 10), n_chains (4 up to 2 M ratings, then 1), features ("ids" up to 2,000 ratings, then "ids,history,raters")
+        and init_std. ``preset="accurate"``: up to 16 factors and 16 chains.
 
     Raises
     ------
@@ -77,12 +82,12 @@ class Bayes(Model):
     needs_whole_state = True
     knows_deviations = True
     defaults: ClassVar[dict[str, Any]] = {
-        "n_factors": None,  # this, the chains and init_std follow the table
+        "n_factors": None,  # the first four follow the table
+        "n_chains": None,
+        "features": None,
+        "init_std": None,
         "n_epochs": 8,
         "sweeps": 10,
-        "n_chains": None,
-        "init_std": None,
-        "features": "ids,history,raters",
         "likelihood": "normal",
         "n_draws": 32,
     }
@@ -91,17 +96,25 @@ class Bayes(Model):
 
     def __init__(self, config: TrainConfig | None = None, **settings: Any) -> None:
         super().__init__(settled(config, settings, self.kind, self.presets))
-        self._open = {name for name in ("n_factors", "n_chains", "init_std") if getattr(self.config, name) is None}
+        self._open = {
+            name for name in ("n_factors", "n_chains", "features", "init_std") if getattr(self.config, name) is None
+        }
         if self.config.keep == "mean":
             raise ConfigError("keep: bayes averages its draws whatever is kept; leave 'mean' out.")
-        names = [name.strip() for name in str(self.config.features).split(",")]
+        names = self._names()
         if "ids" not in names or "" in names or len(set(names)) < len(names):
             raise ConfigError(
                 f"features: got {self.config.features!r}; give 'ids' and what else there is to be, each once, such as "
                 "'ids,history,raters'."
             )
-        #: what describes a rating beside its user and item
-        self.features = tuple(name for name in names if name != "ids")
+
+    def _names(self) -> list[str]:
+        return ["ids"] if self.config.features is None else [name.strip() for name in self.config.features.split(",")]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What describes a rating beside its user and item; untrained, nothing where the table is to say."""
+        return tuple(name for name in self._names() if name != "ids")
 
     @property
     def uses_features(self) -> bool:
@@ -141,11 +154,11 @@ class Bayes(Model):
         return scorer.values.copy(), scorer.probabilities(*columns)
 
     def config_for(self, train: Ratings, valid: Ratings | None) -> TrainConfig:
-        """The settings, the factors, the size they start with and the chains as the table asks for."""
+        """The settings, those that follow the table as it asks for."""
         changes: dict[str, Any] = {}
-        for name, by_size in (("n_factors", _FACTORS), ("n_chains", _CHAINS)):
+        for name, by_size in _BY_SIZE[str(self.config.preset)].items():
             if name in self._open:
-                changes[name] = next(n for most, n in by_size[str(self.config.preset)] if len(train) <= most)
+                changes[name] = next(value for most, value in by_size if len(train) <= most)
         if "init_std" in self._open:
             changes["init_std"] = starting_std(train)
         return replace(self.config, **changes)
