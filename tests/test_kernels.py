@@ -21,7 +21,7 @@ from . import svd_reference as reference
 class Problem:
     """A table laid out in blocks, with start values of every parameter."""
 
-    def __init__(self, user, item, rating, n_users, n_items, n_factors=5, n_blocks=3, spread=0.1, l2=0.02, sign=1):
+    def __init__(self, user, item, rating, n_users, n_items, n_factors=5, n_blocks=4, spread=0.1, l2=0.02, sign=1):
         rng = np.random.default_rng(0)
         self.sign = sign
         self.n_users, self.n_items = n_users, n_items
@@ -123,7 +123,7 @@ def test_first_error_is_measured_before_the_update():
 
 
 @pytest.mark.parametrize("kind", ["funk", "svd"])  # SVD++ runs on one thread
-@pytest.mark.parametrize("n_blocks", [1, 4, 7, (9, 2), (2, 5)])
+@pytest.mark.parametrize("n_blocks", [1, 4, 8, (10, 2), (2, 6)])
 def test_same_bits_for_every_number_of_threads(kind, n_blocks, monkeypatch):
     monkeypatch.setattr(_schedule, "_SHARED_WORK", 0)
     results = []
@@ -158,7 +158,7 @@ def test_layout_is_the_same_for_every_number_of_threads(n_ratings, monkeypatch):
             np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("shape", [(6, 6), (9, 2), (2, 5), (1, 1)])
+@pytest.mark.parametrize("shape", [(8, 8), (12, 4), (2, 6), (1, 1)])
 def test_rounds_cover_the_grid_and_share_no_range(shape):
     schedule = random_problem(n_blocks=shape).by_block
     rounds = list(schedule.rounds(0, 1))
@@ -168,7 +168,7 @@ def test_rounds_cover_the_grid_and_share_no_range(shape):
         assert len(set(blocks // shape[1])) == len(set(blocks % shape[1])) == len(blocks)
         sizes = np.diff(schedule.starts)[blocks]
         assert (np.diff(sizes) <= 0).all()
-    if shape == (6, 6):
+    if shape == (8, 8):
         again, later, other = (np.array(list(schedule.rounds(*key))) for key in ((0, 1), (0, 2), (1, 1)))
         assert np.array_equal(rounds, again)
         assert not np.array_equal(rounds, later) and not np.array_equal(rounds, other)
@@ -176,7 +176,7 @@ def test_rounds_cover_the_grid_and_share_no_range(shape):
 
 def test_empty_rounds_are_passed_over():
     """A table of one busy user among many: most rounds hold nothing, and nobody is told of an epoch without ratings."""
-    problem, looks = Problem(np.zeros(90), np.arange(90), np.ones(90), 50, 90, n_blocks=(9, 2)), []
+    problem, looks = Problem(np.zeros(90), np.arange(90), np.ones(90), 50, 90, n_blocks=(10, 2)), []
     problem.epoch("svd", 0.01, tick=lambda *look: looks.append(look))
     assert len(looks) == 2 and looks[0][0] > 0 and looks[-1][0] == 90
 
@@ -193,7 +193,7 @@ def test_rounds_of_users_hold_each_once_and_end_soon(monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_ticks_tell_what_is_done_and_may_end_the_epoch(kind, monkeypatch):
     monkeypatch.setattr(_schedule, "_CHUNK_RATINGS", 100)
-    problem, looks = random_problem(), []
+    problem, looks = random_problem(n_blocks=8), []
     total = problem.epoch(kind, 0.01, tick=lambda *look: looks.append(look))
     assert len(looks) >= 3 and looks[-1] == (400, pytest.approx(total))
     done, squared_error = zip(*looks, strict=True)
@@ -227,6 +227,8 @@ def test_blocks_hold_thousands_of_ratings_however_many_rows_there_are(n_users, n
     """On 0.1 down to 334 ratings, from 5 M users on, when two threads were slower than one."""
     user_blocks, item_blocks = _layout.grid(n_users, n_items, width, n_ratings)
     assert 1 <= min(user_blocks, item_blocks) <= (16 if n_ratings < 70_000_000 else 64)
+    fewer, more = sorted((user_blocks, item_blocks))
+    assert bin(fewer).count("1") == 1 and more % fewer == 0  # as turns go
     assert user_blocks * item_blocks == 1 or n_ratings / (user_blocks * item_blocks) >= 4096
     if n_ratings > 2_000_000:
         assert min(user_blocks, item_blocks) >= 16
@@ -243,7 +245,7 @@ def test_rows_of_factors_start_where_lines_of_the_cache_do():
 
 def test_two_models_may_train_from_two_threads():
     def trained(_=None):
-        problem = random_problem(300, 200, 20_000, n_blocks=7)
+        problem = random_problem(300, 200, 20_000, n_blocks=8)
         problem.epoch("svd", 0.02, n_threads=2)
         return b"".join(parameter.tobytes() for parameter in problem.parameters("svd"))
 

@@ -32,7 +32,8 @@ def grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, i
 
     Blocks have `_BLOCK_RATINGS` on average or more, however many rows there are. The side with more rows is cut until a
     block's fit the cache, the other no finer than threads want it: its rows come again so often that they stay near. A round
-    has 16 blocks for up to 16 threads, and more from some 70 M ratings on, such as 61 for 1,000 M.
+    has 16 blocks for up to 16 threads, and more from some 270 M ratings on, such as 32 for 1,000 M. The fewer are a power of
+    two and the more a multiple of it, as `Turns` needs them.
 
     Parameters
     ----------
@@ -41,9 +42,9 @@ def grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, i
     """
     most = max(1, n_ratings // _BLOCK_RATINGS)
     side = math.isqrt(most)
-    fewer = min(max(_SIDE_BLOCKS, side // 8), side)
+    fewer = 1 << (min(max(_SIDE_BLOCKS, side // 8), side).bit_length() - 1)
     fitting = -(-4 * max(n_users, n_items) * width // _BLOCK_BYTES)
-    more = min(max(fewer, fitting, -(-n_ratings // _ROUND_RATINGS)), most // fewer)
+    more = min(max(fewer, fitting, -(-n_ratings // _ROUND_RATINGS)), most // fewer) // fewer * fewer
     return (more, fewer) if n_users >= n_items else (fewer, more)
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._layout import block_edges, checked_columns, grid, lay_out, lay_out_in_file
+from ._turns import Turns
 
 # Multiply-adds in a round that are worth waking threads for, which takes some 50 microseconds.
 _SHARED_WORK = 1 << 19
@@ -158,7 +159,7 @@ class GridSchedule(Schedule):
     width : floats in a row of factors.
     seed : seed of the shuffle within blocks.
     n_threads : threads that lay the ratings out.
-    shape : (user blocks, item blocks); default: `grid` chooses.
+    shape : (user blocks, item blocks) as `Turns` takes them; default: `grid` chooses.
 
     Raises
     ------
@@ -188,17 +189,10 @@ class GridSchedule(Schedule):
         self.columns = tuple(laid_out)
 
     def rounds(self, seed: int, epoch: int) -> Iterator[np.ndarray]:
-        """The rows of a random Latin rectangle: each of min(shape) blocks, the largest first, so that all threads end together."""
-        (n_user_blocks, n_item_blocks), rng = self.shape, np.random.default_rng((seed, epoch))
-        users, items = rng.permutation(n_user_blocks), rng.permutation(n_item_blocks)
-        most, least = max(self.shape), min(self.shape)
-        longer = (rng.permutation(most)[:, None] + np.arange(least)) % most
-        if n_user_blocks < n_item_blocks:
-            blocks = users * n_item_blocks + items[longer]
-        else:
-            blocks = users[longer] * n_item_blocks + items
+        """Those of `Turns`: each of min(shape) blocks, the largest first, so that all threads end together."""
+        blocks = Turns.of(self.shape, seed, epoch).rounds()
         largest_first = np.argsort(-np.diff(self.starts)[blocks], axis=1, kind="stable")
-        yield from np.take_along_axis(blocks, largest_first, axis=1).astype(np.int32)
+        yield from np.take_along_axis(blocks, largest_first, axis=1)
 
     def _threads_for(self, n_ratings: int) -> int | None:
         return None if n_ratings * self.width >= _SHARED_WORK else 1
