@@ -32,6 +32,7 @@ TITLES = {
     "networks": "what is set",
     "_registry": "networks by name",
     "_columns": "their parts",
+    "cluster": "machines",
     "files": "whole or not there",
     "_mxnet": "engines",
     "errors": "ground",

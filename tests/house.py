@@ -26,7 +26,8 @@ FLOORS = (
     ("networks", "metrics", "config"),
     ("_registry",),
     ("_columns", "_eval_metrics", "_drawing", "_symbols", "_layers"),
-    ("files", "cluster"),
+    ("cluster",),
+    ("files",),
     ("_mxnet", "_compiled"),
     ("errors", "_lazy", "_version"),
 )

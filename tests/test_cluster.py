@@ -143,7 +143,7 @@ def test_the_client_of_the_user_is_not_closed(distributed, tmp_path):
 
 
 def test_a_scheduler_without_workers(distributed, monkeypatch):
-    monkeypatch.setattr("nnmf.cluster._joining._WORKER_SECONDS", 0.2)
+    monkeypatch.setattr("nnmf.cluster._workers._WORKER_SECONDS", 0.2)
     with (
         distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         pytest.raises(BackendError, match=r"^cluster: the scheduler at .* has no workers"),

@@ -5,7 +5,18 @@ Nothing else imports Dask, and this room does when a cluster is asked for alone.
 
 from __future__ import annotations
 
+from ._graph import Graph, LostWorker
 from ._joining import check_cluster, joined
+from ._sharing import shared_folder
 from ._workers import Worker, check_workers, workers_of
 
-__all__ = ["Worker", "check_cluster", "check_workers", "joined", "workers_of"]
+__all__ = [
+    "Graph",
+    "LostWorker",
+    "Worker",
+    "check_cluster",
+    "check_workers",
+    "joined",
+    "shared_folder",
+    "workers_of",
+]

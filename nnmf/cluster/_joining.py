@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from nnmf.errors import BackendError, ConfigError
 
-from ._workers import check_workers
+from ._workers import check_workers, workers_of
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _WAYS = "give local:N for N processes here, tcp://HOST:PORT of a scheduler, or the path of a scheduler file"
-# Seconds that a scheduler has to answer in, and workers to come in.
-_ANSWER_SECONDS, _WORKER_SECONDS = 10, 60
+# Seconds that a scheduler has to answer in.
+_ANSWER_SECONDS = 10
 _LOOPBACK = "127.0.0.1"
 
 
@@ -76,8 +76,9 @@ def joined(cluster: Any) -> Iterator[Client]:
             way, what = _parsed(cluster)
             if way == "local":
                 what = stack.enter_context(_local(int(what)))
-            client = stack.enter_context(_connected(cluster, what))
-        _wait_for_workers(client)
+            # What is asked of workers here need not pass through the scheduler; others may be out of reach.
+            client = stack.enter_context(_connected(cluster, what, direct=way == "local" or None))
+        workers_of(client)
         check_workers(client)
         yield client
 
@@ -114,7 +115,7 @@ def _local(n_workers: int) -> Iterator[Any]:
                 processes=True,
                 host=_LOOPBACK,
                 dashboard_address=f"{_LOOPBACK}:0",
-                scheduler_kwargs={"dashboard": False},
+                scheduler_kwargs={"dashboard": False, "local_directory": scratch},
                 local_directory=scratch,
                 preload=["nnmf.cluster._preload"],
                 silence_logs="CRITICAL",
@@ -125,12 +126,14 @@ def _local(n_workers: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _connected(name: str, address: Any) -> Iterator[Client]:
+def _connected(name: str, address: Any, direct: bool | None) -> Iterator[Client]:
     """A client of a scheduler at an address, or of a cluster that was started here."""
 
     def connect() -> Any:
         try:
-            return _distributed().Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
+            return _distributed().Client(
+                address, timeout=_ANSWER_SECONDS, set_as_default=False, direct_to_workers=direct
+            )
         except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
             raise BackendError(
                 f"cluster: no Dask scheduler answers at {name} within {_ANSWER_SECONDS} s ({_first_line(error)}); check that it runs "
@@ -151,16 +154,6 @@ def _whole(make: Callable[[], Any]) -> Iterator[Any]:
         finally:
             if making.exception() is None:
                 other.submit(making.result().close).result()
-
-
-def _wait_for_workers(client: Client) -> None:
-    try:
-        client.wait_for_workers(1, timeout=_WORKER_SECONDS)
-    except TimeoutError:
-        raise BackendError(
-            f"cluster: the scheduler at {client.scheduler.address} has no workers, and none came within {_WORKER_SECONDS} s; "
-            f"start some (dask worker {client.scheduler.address})."
-        ) from None
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+# Seconds that workers have to come in.
+_WORKER_SECONDS = 60
+
+
 class Worker(NamedTuple):
     """A worker of a cluster.
 
@@ -18,21 +22,44 @@ class Worker(NamedTuple):
     ----------
     address : str
         As Dask knows it, such as ``tcp://10.0.0.7:40331``.
-    host : str
-        Its machine.
     n_threads : int
         Tasks that it runs at a time.
     """
 
     address: str
-    host: str
     n_threads: int
 
 
 def workers_of(client: Client) -> list[Worker]:
-    """The workers that are there now, always in the same order."""
-    found = client.scheduler_info(n_workers=-1)["workers"]
-    return [Worker(address, found[address]["host"], found[address]["nthreads"]) for address in sorted(found)]
+    """The workers that are there now, always in the same order; where there are none, those that come.
+
+    Raises
+    ------
+    BackendError
+        None comes, or the scheduler does not answer.
+    """
+    try:
+        client.wait_for_workers(1, timeout=_WORKER_SECONDS)
+    except TimeoutError:
+        raise BackendError(
+            f"cluster: the scheduler at {client.scheduler.address} has no workers, and none came within {_WORKER_SECONDS} s; "
+            f"start some (dask worker {client.scheduler.address})."
+        ) from None
+    return [Worker(address, n_threads) for address, n_threads in sorted(present(client).items())]
+
+
+def present(client: Client) -> dict[str, int]:
+    """The workers that are there now, and their threads.
+
+    Raises
+    ------
+    BackendError
+        The scheduler does not answer.
+    """
+    try:
+        return dict(client.ncores())
+    except (OSError, RuntimeError) as error:
+        raise BackendError(f"cluster: the scheduler no longer answers ({error}); see what became of it.") from None
 
 
 def check_workers(client: Client) -> None:

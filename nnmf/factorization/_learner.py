@@ -16,6 +16,7 @@ from nnmf.tables import Ratings, deviation_of, in_stars
 from nnmf.training import Learner, Snapshot, Tick
 
 from . import _kernels
+from ._cluster_schedule import ClusterSchedule
 from ._schedule import FileGridSchedule, GridSchedule, Schedule, UserSchedule, Workers
 from ._scorer import FactorScorer, copied
 from ._vectors import room_for, zero_rows
@@ -37,6 +38,8 @@ class FunkLearner(Learner):
     names: ClassVar[tuple[str, ...]] = ("user_factors", "item_factors")
     #: the loop that trains a block
     kernel: ClassVar[Callable[..., None]] = staticmethod(_kernels.train_funk)
+    #: whether a cluster can train it
+    on_clusters: ClassVar[bool] = True
 
     def __init__(self, config: TrainConfig, catalogue: Catalogue, start: Snapshot | None) -> None:
         self.config = config
@@ -45,7 +48,7 @@ class FunkLearner(Learner):
         self.global_mean = catalogue.global_mean
         self.tables: dict[str, np.ndarray] = {}
         self.unit = 1.0
-        self._schedule: Schedule | None = None
+        self._schedule: Schedule | ClusterSchedule | None = None
         if start is not None:
             assert isinstance(start.scorer, FactorScorer)
             self.unit = start.scorer.unit
@@ -107,12 +110,12 @@ class FunkLearner(Learner):
         self._l2 = [_penalties(n, config.l2 or 0.0, config.l2_prior or 0.0, 1 / rate) for n in self._schedule.counts]
         self._workers = Workers(self.n_threads)
 
-    def _lay_out(self, train: Ratings) -> Schedule:
+    def _lay_out(self, train: Ratings) -> Schedule | ClusterSchedule:
         columns, width = (train.user, train.item, train.rating), self.tables["user_factors"].shape[1]
         settings = self.sizes["user"], self.sizes["item"], width, self.config.seed, self.n_threads
-        if train.home is not None:
-            return FileGridSchedule(train.home, *columns, *settings)
-        return GridSchedule(*columns, *settings)
+        home = train.home
+        grid = GridSchedule(*columns, *settings) if home is None else FileGridSchedule(home, *columns, *settings)
+        return grid if self.cluster is None else ClusterSchedule(grid, self.cluster, home)
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         assert self._schedule is not None
@@ -139,6 +142,8 @@ class FunkLearner(Learner):
 
     def end(self) -> None:
         if self._schedule is not None:
+            if isinstance(self._schedule, ClusterSchedule):
+                self._schedule.close()
             self._workers.__exit__()
             self._schedule = None
 
@@ -172,6 +177,7 @@ class SVDppLearner(SVDLearner):
 
     names: ClassVar[tuple[str, ...]] = (*FunkLearner.names, "implicit_factors", "user_bias", "item_bias")
     kernel: ClassVar[Callable[..., None]] = staticmethod(_kernels.train_svdpp)
+    on_clusters = False
 
     def _lay_out(self, train: Ratings) -> Schedule:
         sizes = self.sizes["user"], self.sizes["item"]
@@ -180,7 +186,7 @@ class SVDppLearner(SVDLearner):
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         found = super().epoch(number, learning_rate, tick)
-        assert self._schedule is not None
+        assert isinstance(self._schedule, Schedule)
         self.tables["user_vectors"] = _kernels.implicit_user_factors(
             self._schedule.starts,
             self._schedule.columns[0],

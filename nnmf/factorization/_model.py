@@ -62,6 +62,10 @@ class Factorization(Model):
         configs = dict.fromkeys(dataclasses.replace(self.config, **change) for change in changes)
         return best_of(self, list(configs), train, valid)
 
+    def check_cluster(self) -> None:
+        if not self.learner_class.on_clusters:
+            super().check_cluster()
+
     @property
     def n_factors(self) -> int:
         """Width of the vectors."""

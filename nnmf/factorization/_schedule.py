@@ -181,8 +181,8 @@ class GridSchedule(Schedule):
     ) -> None:
         columns, self.counts = checked_columns(user, item, rating, n_users, n_items)
         self.width, self.shape = width, shape or grid(n_users, n_items, width, len(user))
-        edges = [block_edges(count, n_blocks) for count, n_blocks in zip(self.counts, self.shape, strict=True)]
-        self._lay_out(columns, edges, seed, n_threads)
+        self.edges = [block_edges(count, n_blocks) for count, n_blocks in zip(self.counts, self.shape, strict=True)]
+        self._lay_out(columns, self.edges, seed, n_threads)
 
     def _lay_out(self, columns: list[np.ndarray], edges: list[np.ndarray], seed: int, n_threads: int) -> None:
         *laid_out, self.starts = lay_out(*columns, *edges, seed, n_threads)  # type: ignore[call-arg, arg-type]
@@ -193,6 +193,15 @@ class GridSchedule(Schedule):
         blocks = Turns.of(self.shape, seed, epoch).rounds()
         largest_first = np.argsort(-np.diff(self.starts)[blocks], axis=1, kind="stable")
         yield from np.take_along_axis(blocks, largest_first, axis=1)
+
+    def stored(self, n_ratings: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """All blocks in their order, some with about so many ratings at a time: their numbers, and the columns of their ratings."""
+        starts = self.starts
+        cuts = np.searchsorted(starts[1:-1], np.arange(n_ratings, starts[-1], n_ratings)) + 1
+        groups = np.split(np.arange(len(starts) - 1, dtype=np.int32), np.unique(cuts))
+        for blocks, held in self._held(group for group in groups if len(group)):
+            first, last = held.starts[held.numbers[0]], held.starts[held.numbers[-1] + 1]
+            yield blocks, [column[first:last] for column in held.columns]
 
     def _threads_for(self, n_ratings: int) -> int | None:
         return None if n_ratings * self.width >= _SHARED_WORK else 1

@@ -52,4 +52,3 @@ class Turns(NamedTuple):
     def rounds(self) -> np.ndarray:
         """What may be trained at the same time, one round after another: int32 array of shape (n_rounds, n_stripes)."""
         return self.blocks.transpose(0, 2, 1).reshape(-1, len(self.users))
-

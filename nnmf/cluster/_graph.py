@@ -1,0 +1,116 @@
+"""`Graph`: pure tasks, each on a worker of its own choice, whose results come as they are found; workers may die meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ._workers import present
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# Seconds between two looks at which workers are alive.
+_LOOK_SECONDS = 1.0
+
+
+class LostWorker(Exception):
+    """A worker that tasks were given to is gone; who made the graph makes another for those that are left."""
+
+
+class Graph:
+    """Tasks, and where each is to run: no other worker takes it, so that what it works on stays where it is.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client, self._prefix = client, f"nnmf-{secrets.token_hex(8)}"
+        self._tasks: dict[str, tuple[Any, ...]] = {}
+        self._places: dict[str, str] = {}
+        self._wanted: dict[str, Hashable] = {}
+
+    def add(self, worker: str, function: Callable[..., Any], *arguments: Any) -> str:
+        """Add a task; its key, which later tasks may take for one of their arguments.
+
+        Parameters
+        ----------
+        worker : str
+            Address of the worker.
+        function : callable
+            Of a module, and pure: it changes no argument.
+        arguments
+            Keys of tasks whose results it takes, and plain objects: no texts, tuples, lists or dicts, which Dask looks into.
+        """
+        key = f"{self._prefix}-{function.__name__}-{len(self._tasks)}"
+        self._tasks[key], self._places[key] = (function, *arguments), worker
+        return key
+
+    def part(self, key: str, name: str) -> str:
+        """The key of one entry of a task's result, a dict; so no more than that entry is sent to who wants it alone."""
+        return self.add(self._places[key], _entry, key, name)
+
+    def want(self, key: str, name: Hashable) -> None:
+        """Have `results` yield what a task comes to, by a name."""
+        self._wanted[key] = name
+
+    def results(self) -> Iterator[tuple[Hashable, Any]]:
+        """Run it: (name, result) of each that is wanted, as they come. Whatever ends this, no task is left waiting.
+
+        Raises
+        ------
+        LostWorker
+            A worker died.
+        NnmfError
+            What a task raised.
+        """
+        import dask
+
+        with dask.annotate(workers=self._places.get):
+            futures = self._client.get(self._tasks, list(self._wanted), sync=False)
+        found: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        # Dask waits for the results of a worker that is gone as long as for others; this thread looks who is there meanwhile.
+        fetching = threading.Thread(target=self._fetch, args=(dict(zip(futures, self._wanted, strict=True)), found))
+        fetching.start()
+        try:
+            left = len(futures)
+            while left:
+                try:
+                    name, result = found.get(timeout=_LOOK_SECONDS)
+                except queue.Empty:
+                    if not set(self._places.values()) <= present(self._client).keys():
+                        raise LostWorker from None
+                    continue
+                if isinstance(result, BaseException):
+                    raise result
+                left -= 1
+                yield name, result
+        finally:
+            self._client.cancel(futures, force=True)
+            fetching.join()
+
+    def _fetch(self, names: dict[Any, str], found: queue.SimpleQueue[tuple[Any, Any]]) -> None:
+        """Put the results of futures where they are waited for, or what took their place."""
+        from distributed import KilledWorker, wait
+
+        try:
+            with self._client.as_current():
+                while names:
+                    done = list(wait(list(names), return_when="FIRST_COMPLETED").done)
+                    for future, result in zip(done, self._client.gather(done), strict=True):
+                        found.put((self._wanted[names.pop(future)], result))
+        except (KilledWorker, asyncio.CancelledError, concurrent.futures.CancelledError, OSError):
+            found.put((None, LostWorker()))
+        except BaseException as error:
+            found.put((None, error))
+
+
+def _entry(result: dict[str, Any], name: str) -> dict[str, Any]:
+    return {name: result[name]}
