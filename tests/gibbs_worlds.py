@@ -94,7 +94,7 @@ class OrdinalWorld(World):
         grid = self.sampler.grid
         grid.cuts[1:-1] = np.sort(rng.normal(0, 10, 3)).astype(np.float32)
         self.level = np.searchsorted(grid.cuts, self.predictions() + rng.normal(size=len(self.x))) - 1
-        grid._level[:] = self.level
+        grid.level[:] = self.level
 
     def known_of_ratings(self, predictions, rng):
         cuts = self.sampler.grid.cuts

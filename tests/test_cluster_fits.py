@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -19,12 +20,15 @@ import numpy as np
 import pytest
 
 import nnmf
-from nnmf import Ratings
+from nnmf import Features, Ratings
 from nnmf.cluster import Graph, LostWorker, joined, shared_folder, workers_of
 from nnmf.errors import BackendError, DataError, TrainingError
 from nnmf.factorization import _cluster_schedule, _kernels
+from nnmf.factorization._cluster_chains import ClusterChains, draw_sweeps
 from nnmf.factorization._cluster_schedule import ClusterSchedule
-from nnmf.factorization._schedule import GridSchedule
+from nnmf.factorization._gibbs import Sampler
+from nnmf.factorization._observed import Observed
+from nnmf.factorization._schedule import GridSchedule, Workers
 from nnmf.factorization._shares import Share, train_share
 from nnmf.factorization._turns import Turns
 from nnmf.testing import low_rank
@@ -65,6 +69,19 @@ def nothing_is_left(monkeypatch, tmp_path):
     assert not list(folder.glob("nnmf-shared-*"))
 
 
+class Here:
+    """A client whose one worker is this process."""
+
+    def run(self, function, *arguments, on_error):
+        return {"here": function(*arguments)}
+
+    def wait_for_workers(self, n, timeout):
+        assert n == 1
+
+    def ncores(self):
+        return {"here": 1}
+
+
 def same(first, second) -> bool:
     """Whether two models have the same parameters, and came to the same figures on the way, bit for bit."""
     return (
@@ -85,6 +102,65 @@ def test_any_number_of_workers_and_one_thread_are_equal(kind, table, clusters, m
     # And whatever the number of tasks.
     monkeypatch.setattr(_cluster_schedule, "_TASK_RATINGS", 1)
     assert same(nnmf.fit(kind, train, valid, cluster=clusters(2), **SETTINGS), plain)
+
+
+@pytest.fixture(scope="module")
+def told() -> Ratings:
+    """Ratings on a grid, with dates, of users and items of whom something is known."""
+    rng = np.random.default_rng(0)
+    few = low_rank(n_users=80, n_items=50, n_ratings=2500, noise=0.4)
+    stars = Ratings.from_arrays(few.user, few.item, np.clip(np.round(few.rating), 1, 5), 86_400 * np.arange(2500) // 50)
+    known = [
+        Features.from_arrays(np.arange(n), {"group": rng.choice(["a", "b", "c"], n), "size": rng.normal(size=n)})
+        for n in (80, 50)
+    ]
+    return stars.with_features(*known)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_chains": 3},
+        {"n_chains": 1, "features": "ids,group", "n_factors": 1},
+        {"n_chains": 2, "features": "ids,history,raters,day,group,size", "likelihood": "ordinal"},
+    ],
+)
+def test_chains_on_any_number_of_workers_and_one_thread_are_equal(settings, told, clusters):
+    train, valid = told.split(0.9)
+    settings = {"n_factors": 3, "n_epochs": 3, "sweeps": 4, "seed": 3, **settings}
+    plain = nnmf.fit("bayes", train, valid, n_threads=1, **settings)
+    for n_workers in (1, 2, 3) if settings["n_chains"] == 3 else (2,):
+        found = nnmf.fit("bayes", train, valid, cluster=clusters(n_workers), **settings)
+        assert same(found, plain)
+        pairs = valid.users.ids[valid.user[:50]], valid.items.ids[valid.item[:50]]
+        for ours, theirs in zip(found.interval(*pairs), plain.interval(*pairs), strict=True):
+            assert np.array_equal(ours, theirs)
+    more = train.take(np.arange(len(train) - 100))
+    assert same(found.fit_more(more, n_epochs=2, cluster=clusters(2)), plain.fit_more(more, n_epochs=2))
+
+
+def test_sweeps_change_nothing_that_they_were_given_and_can_be_drawn_again(small, tmp_path):
+    observed = Observed.of(
+        small.user, small.item, small.rating, (small.n_users, small.n_items), ((), ()), None, centre=3.0, spread=1.0
+    )
+    chains = ClusterChains(observed, n_factors=3, init_std=0.1, n_chains=2, seed=0, client=Here())
+    with contextlib.closing(chains):
+        work = dataclasses.replace(chains._chains[1], first=1, n=2)
+        files = {path: path.read_bytes() for path in Path(work.folder).iterdir()}
+        for path in files:
+            path.chmod(0o444)
+        first, again = draw_sweeps(work), draw_sweeps(work)
+        assert {path: path.read_bytes() for path in Path(work.folder).iterdir()} == files
+    assert first["rmse"] == again["rmse"] and len(first["draws"]) == 2
+    for name, array in first["state"].items():
+        assert np.array_equal(array, again["state"][name])
+    with Workers(1) as workers:
+        sampler = Sampler(observed, n_factors=3, seed=work.seed, init_std=0.1, workers=workers)
+        sampler.begin()
+        for number in (1, 2):
+            sampler.sweep(number, lambda _: None)
+    for name, array in sampler.state().items():
+        assert np.array_equal(array, again["state"][name])
 
 
 def test_tables_that_leave_most_blocks_empty(clusters, monkeypatch):
@@ -170,14 +246,9 @@ def test_training_that_diverges_ends_as_without(table, clusters):
 @pytest.fixture
 def share(table, tmp_path):
     """A task as an epoch's, its files, and what it takes from others: read-only."""
-
-    class Client:
-        def run(self, function, *arguments, on_error):
-            return {"here": function(*arguments)}
-
     grid = GridSchedule(table.user, table.item, table.rating, table.n_users, table.n_items, 16, 0)
     assert grid.shape == (4, 8)
-    schedule = ClusterSchedule(grid, Client(), tmp_path)
+    schedule = ClusterSchedule(grid, Here(), tmp_path)
     rng = np.random.default_rng(1)
     tables = {
         "user_factors": rng.normal(0, 0.1, (table.n_users, 16)).astype(np.float32),
@@ -391,6 +462,11 @@ def killed(kind: str, table: Ratings, n_workers: int, n_killed: int, longest: fl
 
 def test_a_worker_is_killed_in_the_midst_of_a_fit(table):
     killed("svd", table, 2, 1, 0.3, **{**SETTINGS, "n_epochs": 4})
+
+
+@pytest.mark.slow
+def test_workers_are_killed_while_chains_are_drawn(told):
+    killed("bayes", told, 2, 3, 0.5, n_factors=3, n_epochs=15, sweeps=20, n_chains=3)
 
 
 @pytest.mark.slow

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import queue
 import secrets
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nnmf.errors import BackendError
 
 from ._workers import present
 
 if TYPE_CHECKING:
     from distributed import Client
 
+logger = logging.getLogger("nnmf")
+
 # Seconds between two looks at which workers are alive.
 _LOOK_SECONDS = 1.0
+# Times that something is begun anew because a worker was lost.
+_ATTEMPTS = 20
+
+_Result = TypeVar("_Result")
 
 
 class LostWorker(Exception):
@@ -110,6 +119,24 @@ class Graph:
             found.put((None, LostWorker()))
         except BaseException as error:
             found.put((None, error))
+
+
+def persistently(attempt: Callable[[], _Result], what: str) -> _Result:
+    """What an attempt comes to, begun anew with the workers that are left where one was lost.
+
+    Raises
+    ------
+    BackendError
+        Too many were.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except LostWorker:
+            logger.warning("A worker was lost; %s begins anew with those that are left.", what)
+    raise BackendError(
+        f"cluster: workers were lost {_ATTEMPTS} times in {what}; see what ends them, such as a lack of memory."
+    )
 
 
 def _entry(result: dict[str, Any], name: str) -> dict[str, Any]:

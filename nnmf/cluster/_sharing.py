@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnmf.errors import BackendError
+from nnmf.errors import BackendError, DataError
 from nnmf.files import cache_dir, cannot_write
 
 if TYPE_CHECKING:
@@ -47,6 +47,13 @@ def shared_folder(client: Client, home: Path | None) -> Iterator[Path]:
                     "folder that all machines share (python -m nnmf.data convert, then --dataset FOLDER), or set $TMPDIR to one."
                 )
         yield folder
+
+
+def unreadable(folder: Path, error: Exception) -> DataError:
+    """What a task raises that cannot read the files of a shared folder."""
+    return DataError(
+        f"cluster: a worker cannot read what is in {folder} ({error}); see that all machines share that folder."
+    )
 
 
 def _writable(home: Path | None) -> Path:

@@ -48,6 +48,13 @@ def workers_of(client: Client) -> list[Worker]:
     return [Worker(address, n_threads) for address, n_threads in sorted(present(client).items())]
 
 
+def threads_of(client: Client) -> list[str]:
+    """The worker of each thread that there is now: all workers' first threads, then all second ones; see `workers_of`."""
+    workers = workers_of(client)
+    most = max(worker.n_threads for worker in workers)
+    return [worker.address for number in range(most) for worker in workers if worker.n_threads > number]
+
+
 def present(client: Client) -> dict[str, int]:
     """The workers that are there now, and their threads.
 

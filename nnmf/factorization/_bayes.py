@@ -172,6 +172,9 @@ class Bayes(Model):
                 "so it cannot go on as if it never stopped; give those, or learn from new ones with fit_more."
             )
 
+    def check_cluster(self) -> None:
+        pass  # whole chains are trained on one
+
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> GibbsLearner:
         return GibbsLearner(self.config, self.features, catalogue, start)
 

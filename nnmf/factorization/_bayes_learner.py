@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from nnmf.training import Learner, Snapshot, Tick
 
 from ._bayes_scorer import PosteriorScorer
 from ._chains import Chains
+from ._cluster_chains import ClusterChains
 from ._gibbs import Sampler
 from ._grid_scorer import GridScorer
 from ._observed import Observed
@@ -49,7 +49,7 @@ class GibbsLearner(Learner):
         self.config, self.features, self._start = config, features, start
         self.sizes = len(catalogue.users), len(catalogue.items)
         self._n_seen = int(catalogue.user_count.sum())
-        self._chains: Chains | None = None
+        self._chains: Chains | ClusterChains | None = None
 
     def begin(self, train: Ratings) -> None:
         config, before = self.config, None
@@ -75,13 +75,8 @@ class GibbsLearner(Learner):
         same = before is not None and before.digest == self._digest
         self._workers = Workers(config.n_threads or 1)
         observed = self._observe(train, design)
-        make = partial(Sampler, observed, n_factors=config.n_factors or 0, init_std=config.init_std or 0.0)
         self._values = None if observed.grid is None else observed.grid.values
-        n_chains = config.n_chains or 1
-        with room_for(n_chains * sum(self.sizes), config.n_factors or 0):
-            chains = Chains(
-                lambda seed, workers: make(seed=seed, workers=workers), n_chains, config.seed, self._workers
-            )
+        chains = self._chains = self._start_chains(observed)
         if self._start is not None:
             chains.take_state(self._start.state, same)
         chains.begin()
@@ -94,9 +89,22 @@ class GibbsLearner(Learner):
                     else "the model's last draws are too large; train anew with fit."
                 )
             )
-        self._chains = chains
         totals = before.totals if before is not None and same else None
         self._posterior = self._adding_to(totals)
+
+    def _start_chains(self, observed: Observed) -> Chains | ClusterChains:
+        config = self.config
+        settings: dict[str, Any] = {"n_factors": config.n_factors or 0, "init_std": config.init_std or 0.0}
+        n_chains, seed = config.n_chains or 1, config.seed
+        if self.cluster is not None:
+            return ClusterChains(observed, n_chains=n_chains, seed=seed, client=self.cluster, **settings)
+        with room_for(n_chains * sum(self.sizes), config.n_factors or 0):
+            return Chains(
+                lambda own, workers: Sampler(observed, seed=own, workers=workers, **settings),
+                n_chains,
+                seed,
+                self._workers,
+            )
 
     def _adding_to(self, totals: Totals | None) -> Posterior:
         return Posterior(kept_width(self.config.n_factors or 0), self.config.n_draws or 1, totals)
@@ -148,6 +156,8 @@ class GibbsLearner(Learner):
 
     def end(self) -> None:
         if self._chains is not None:
+            if isinstance(self._chains, ClusterChains):
+                self._chains.close()
             self._workers.__exit__()
             self._chains = None
 

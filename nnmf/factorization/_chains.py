@@ -32,10 +32,7 @@ class Chains:
     def __init__(self, make: Callable[[int, Workers], Sampler], n_chains: int, seed: int, workers: Workers) -> None:
         self._workers = workers
         alone = workers if n_chains == 1 else Workers(1)
-        self.samplers = [make(seed, alone)]
-        for number in range(1, n_chains):
-            own = int(key_of(seed, number) % np.uint64(_LARGEST_SEED))
-            self.samplers.append(make(own, alone))
+        self.samplers = [make(own, alone) for own in seeds_of(seed, n_chains)]
 
     def begin(self) -> None:
         """Prepare the first sweep."""
@@ -73,8 +70,16 @@ class Chains:
 
     def take_state(self, state: dict[str, np.ndarray], same: bool) -> None:
         """Go on from what `state` gave; see `Sampler.take_state`."""
-        for chain, sampler in enumerate(self.samplers):
-            start = f"{chain}_"
-            sampler.take_state(
-                {name[len(start) :]: array for name, array in state.items() if name.startswith(start)}, same
-            )
+        for sampler, own in zip(self.samplers, states_of(state, len(self.samplers)), strict=True):
+            sampler.take_state(own, same)
+
+
+def seeds_of(seed: int, n_chains: int) -> list[int]:
+    """The seed of each chain."""
+    return [seed, *(int(key_of(seed, number) % np.uint64(_LARGEST_SEED)) for number in range(1, n_chains))]
+
+
+def states_of(state: dict[str, np.ndarray], n_chains: int) -> list[dict[str, np.ndarray]]:
+    """The state of each chain, of that of all."""
+    starts = [f"{chain}_" for chain in range(n_chains)]
+    return [{name[len(start) :]: array for name, array in state.items() if name.startswith(start)} for start in starts]

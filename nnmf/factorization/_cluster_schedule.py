@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnmf.cluster import Graph, LostWorker, shared_folder, workers_of
-from nnmf.errors import BackendError
+from nnmf.cluster import Graph, persistently, shared_folder, threads_of
 from nnmf.files import cannot_write
 
 from ._schedule import GridSchedule, Workers
@@ -32,8 +31,6 @@ logger = logging.getLogger("nnmf")
 _TASK_RATINGS, _FEW_RATINGS = 1 << 24, 1 << 18
 # Share of the workers' time that may be lost because some have a group of stripes more than others.
 _IDLE = 0.15
-# Times that an epoch is begun anew because a worker was lost.
-_ATTEMPTS = 20
 _COPIED_RATINGS = 1 << 20
 
 
@@ -111,14 +108,7 @@ class ClusterSchedule:
         with self._written(tables, epoch) as files:
             told = tuple(name if name in tables else value for name, value in given.items())
             share = Share(str(self._folder), kernel.__name__, told, files, {}, {}, [])
-            for _ in range(_ATTEMPTS):
-                try:
-                    return self._walk(self._graph(turns, share), tables, tick)
-                except LostWorker:
-                    logger.warning("A worker was lost in epoch %d, which begins anew with those that are left.", epoch)
-        raise BackendError(
-            f"cluster: workers were lost {_ATTEMPTS} times in epoch {epoch}; see what ends them, such as a lack of memory."
-        )
+            return persistently(lambda: self._walk(self._graph(turns, share), tables, tick), f"epoch {epoch}")
 
     @contextlib.contextmanager
     def _written(self, tables: dict[str, np.ndarray], epoch: int) -> Iterator[dict[str, str]]:
@@ -192,23 +182,14 @@ class ClusterSchedule:
 
     def _places(self) -> list[str]:
         """The worker of each group of stripes."""
-        workers, most = workers_of(self._client), min(self.shape)
-        # A machine's second thread comes after all machines' first.
-        threads = [
-            worker.address
-            for n in range(max(w.n_threads for w in workers))
-            for worker in workers
-            if worker.n_threads > n
-        ]
-        threads = threads[:most]
+        most = min(self.shape)
+        threads = threads_of(self._client)[:most]
         n_groups = 1
         while n_groups < most and self._wants_more(n_groups, len(threads)):
             n_groups *= 2
         if self._told_threads != len(threads):
             self._told_threads = len(threads)
-            logger.info(
-                "Cluster: %d threads of %d workers, %d tasks an epoch.", len(threads), len(workers), n_groups**2
-            )
+            logger.info("Cluster: %d threads, %d tasks an epoch.", len(threads), n_groups**2)
         return [threads[group * len(threads) // n_groups] for group in range(n_groups)]
 
     def _wants_more(self, n_groups: int, n_threads: int) -> bool:

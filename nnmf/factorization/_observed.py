@@ -14,6 +14,8 @@ from ._ordinal import Grid
 
 # Parts that threads share, and the memory that a chain's sums by part may take.
 _CHUNKS, _SUM_BYTES = 8, 1 << 26
+# The arrays of a block's entries: column by column, and row by row.
+_OF_ENTRIES = ("column_starts", "column_rows", "column_weights", "starts", "columns", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +124,40 @@ class Observed:
         entries = {side: tuple(Entries(block, _by_column(block)) for block in part) for side, part in by_side}
         in_order = None if day is None else day.code[order]
         return cls(starts, item[order], in_order, rating, counts, {**entries, "day": ()}, grid, edges)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """All of it, by name, for `from_arrays`."""
+        found = {"starts": self.starts, "item": self.item, "rating": self.rating, "edges": self.edges}
+        if self.day is not None:
+            found["day"] = self.day
+        if self.grid is not None:
+            found |= {"values": self.grid.values, "level": self.grid.level}
+        found |= {f"{side}_counts": count for side, count in self.counts.items()}
+        for side, parts in self.blocks.items():
+            for index, entries in enumerate(parts):
+                block = entries.block
+                names = dict(
+                    zip(_OF_ENTRIES, (*entries.by_column, block.starts, block.column, block.weight), strict=True)
+                )
+                found |= {f"{side}_{index}_{name}": array for name, array in names.items()}
+        return found
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Observed:
+        """What `to_arrays` took apart; names of blocks are not kept."""
+        blocks: dict[str, tuple[Entries, ...]] = {}
+        for side in ("user", "item", "day"):
+            parts: list[Entries] = []
+            while f"{side}_{len(parts)}_{_OF_ENTRIES[0]}" in arrays:
+                *by_column, starts, column, weight = (arrays[f"{side}_{len(parts)}_{name}"] for name in _OF_ENTRIES)
+                block = Block("", starts, column, weight, len(by_column[0]) - 1)
+                parts.append(Entries(block, (by_column[0], by_column[1], by_column[2])))
+            blocks[side] = tuple(parts)
+        counts = {side: arrays[f"{side}_counts"] for side in blocks if f"{side}_counts" in arrays}
+        edges, grid = arrays["edges"], None
+        if "values" in arrays:
+            grid = Grid(arrays["values"][arrays["level"]], arrays["values"], len(edges) - 1)
+        return cls(arrays["starts"], arrays["item"], arrays.get("day"), arrays["rating"], counts, blocks, grid, edges)
 
 
 def _by_column(block: Block) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -37,6 +37,8 @@ class Grid:
         The values that ratings take, rising.
     cuts : float64 array of shape (n_levels + 1,)
         The first and last are infinite.
+    level : uint8 array of shape (n_ratings,)
+        Which value each rating has.
 
     Raises
     ------
@@ -64,7 +66,7 @@ class Grid:
                 f"likelihood: the rating {rating[strange][0]:g} is none of the {len(values)} values that the model's ordinal "
                 "likelihood knows; train anew with fit."
             )
-        self._level = level.astype(np.uint8)
+        self.level = level.astype(np.uint8)
         # A value that no rating takes counts as half a one, so that cut points stay apart.
         count = np.maximum(np.bincount(level, minlength=len(values)), 0.5)
         below = np.cumsum(count)[:-1] / count.sum()
@@ -113,14 +115,14 @@ class Grid:
         return log_density, inner + step, root
 
     def _walk(self, workers: Workers, kernel: Callable[..., None], *arguments: object) -> None:
-        n_threads = workers.n_threads if len(self._level) >= _SHARED_RATINGS else 1
-        workers.walk(kernel, self._chunks, n_threads, self._edges, self._level, *arguments)
+        n_threads = workers.n_threads if len(self.level) >= _SHARED_RATINGS else 1
+        workers.walk(kernel, self._chunks, n_threads, self._edges, self.level, *arguments)
 
     def rmse(self, residual: np.ndarray) -> float:
         """RMSE of the ratings' expectations; ``residual`` is minus the predictions."""
         answer = np.empty(len(residual))
         kernels.expected(-residual.astype(np.float64), np.ones(len(residual)), self.cuts, self.values, answer)
-        error = answer - self.values[self._level]
+        error = answer - self.values[self.level]
         return math.sqrt(float(np.mean(error * error)))
 
 

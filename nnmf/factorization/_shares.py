@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nnmf.errors import DataError
+from nnmf.cluster import unreadable
 
 from . import _kernels
 from ._scorer import copied
@@ -93,9 +93,7 @@ def train_share(share: Share, users: dict[str, Any] | None, items: dict[str, Any
             own.append(_copied(_stored(share, changed, spans) if before is None else before[f"{side}s"]))
             fixed.append(_copied(_stored(share, [name for name in names if is_fixed(name)], spans)))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"cluster: a worker cannot read what is in {share.folder} ({error}); see that all machines share that folder."
-        ) from None
+        raise unreadable(folder, error) from None
     errors = np.zeros(len(starts) - 1)
     kernel = getattr(_kernels, share.kernel)
     for user, item, blocks in share.visits:

@@ -108,7 +108,7 @@ class Side:
 
     def by_row(self) -> np.ndarray:
         """A copy of q, row by row: float32 array of shape (n_rows, n_factors)."""
-        return np.ascontiguousarray(self.q.T)
+        return self.q.T.copy()  # of a single factor the transpose is contiguous as it is
 
     def refresh(self) -> None:
         """Work out of the weights anew what draws keep up to date: a row's q, and what it adds to predictions alone.
