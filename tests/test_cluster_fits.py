@@ -69,6 +69,18 @@ def nothing_is_left(monkeypatch, tmp_path):
     assert not list(folder.glob("nnmf-shared-*"))
 
 
+@contextlib.contextmanager
+def own_cluster(**options):
+    """A client of a cluster that its user started, of threads of this process."""
+    with (
+        distributed.LocalCluster(
+            processes=False, protocol="tcp", host="127.0.0.1", dashboard_address="127.0.0.1:0", **options
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
 class Here:
     """A client whose one worker is this process."""
 
@@ -99,7 +111,9 @@ def test_any_number_of_workers_and_one_thread_are_equal(kind, table, clusters, m
     plain = nnmf.fit(kind, train, valid, n_threads=1, **SETTINGS)
     for n_workers in (1, 2, 3):
         assert same(nnmf.fit(kind, train, valid, cluster=clusters(n_workers), **SETTINGS), plain)
-    # And whatever the number of tasks.
+    # Several threads of a worker of the user's own cluster, and whatever the number of tasks.
+    with own_cluster(n_workers=1, threads_per_worker=3) as client:
+        assert same(nnmf.fit(kind, train, valid, cluster=client, **SETTINGS), plain)
     monkeypatch.setattr(_cluster_schedule, "_TASK_RATINGS", 1)
     assert same(nnmf.fit(kind, train, valid, cluster=clusters(2), **SETTINGS), plain)
 
@@ -240,6 +254,21 @@ def test_progress_and_ticks(table, clusters, monkeypatch):
 def test_training_that_diverges_ends_as_without(table, clusters):
     with pytest.raises(TrainingError, match=r"^training diverged in epoch 1: .*lower learning_rate"):
         nnmf.fit("svd", table, cluster=clusters(2), learning_rate=900.0, l2=0.0)
+
+
+@pytest.mark.parametrize("n_workers, moves", [(1, 0), (2, 1), (3, 2)])
+def test_what_goes_from_worker_to_worker(n_workers, moves, table, clusters):
+    """The rows of all items, so many times an epoch, as `docs/scaling.md` says; of three workers one has two groups of four."""
+
+    def received(dask_worker) -> int:
+        return sum(entry["total"] for entry in dask_worker.transfer_incoming_log)
+
+    client = clusters(n_workers)
+    before = sum(client.run(received).values())
+    nnmf.fit("svd", table, cluster=client, n_factors=5, n_epochs=1)
+    moved = sum(client.run(received).values()) - before
+    expected = moves * 4 * (16 + 1) * table.n_items
+    assert expected <= moved <= 1.02 * expected
 
 
 # -- tasks -----------------------------------------------------------------------------------------------------------
@@ -392,15 +421,10 @@ def test_a_worker_that_dies_is_noticed():
 
 def test_a_cluster_all_of_whose_workers_are_gone(table, monkeypatch):
     monkeypatch.setattr("nnmf.cluster._workers._WORKER_SECONDS", 0.3)
-    with (
-        distributed.LocalCluster(
-            n_workers=1, processes=False, protocol="tcp", host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with own_cluster(n_workers=1) as client:
 
         def lose_all(result, model) -> None:
-            cluster.scale(0)
+            client.cluster.scale(0)
             while client.ncores():
                 time.sleep(0.01)
 

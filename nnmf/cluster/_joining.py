@@ -115,6 +115,7 @@ def _local(n_workers: int) -> Iterator[Any]:
                 processes=True,
                 host=_LOOPBACK,
                 dashboard_address=f"{_LOOPBACK}:0",
+                worker_dashboard_address=f"{_LOOPBACK}:0",
                 scheduler_kwargs={"dashboard": False, "local_directory": scratch},
                 local_directory=scratch,
                 preload=["nnmf.cluster._preload"],

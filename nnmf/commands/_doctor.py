@@ -23,7 +23,7 @@ _OPTIONAL = {
     "onnx": "to check what export_onnx writes",
     "onnxruntime": "to run what export_onnx writes",
     "pandas": "for Ratings.from_frame",
-    "dask": "to train on several machines",
+    "distributed": "for --cluster: pip install 'nnmf[dask]'",
 }
 
 
