@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -152,10 +153,15 @@ def test_a_scheduler_without_workers(distributed, monkeypatch):
 
 
 class Answering:
-    """A client whose workers answer what they are given."""
+    """A client whose workers, or else whose scheduler, answer what they are given."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
+
+    def run_on_scheduler(self, function: Callable[[], object]) -> object:
+        if self.answer == "gone":
+            raise ModuleNotFoundError("No module named 'nnmf'")
+        return function()
 
     def run(self, function: object, on_error: str) -> dict[str, object]:
         return {"tcp://10.0.0.7:1": self.answer}
@@ -168,6 +174,7 @@ class Answering:
             ModuleNotFoundError("No module named 'nnmf'"),
             "the worker tcp://10.0.0.7:1 cannot import nnmf .*install nnmf",
         ),
+        ("gone", "the scheduler cannot import nnmf .*install nnmf"),
         ("0.0.7", "the worker tcp://10.0.0.7:1 has nnmf 0.0.7 and this process"),
     ],
 )

@@ -204,28 +204,15 @@ def test_a_mapped_table(table, clusters, tmp_path):
     assert seen and {path.name for path in (tmp_path / "table").iterdir()} == before
 
 
-def test_a_run_goes_on_here_or_there(table, clusters, tmp_path):
+def test_training_goes_on_here_or_there(table, clusters):
     """From a cluster to one thread and back, by `resume` and by `fit_more`."""
-    run = tmp_path / "run"
-    for name, part in (("train", slice(9000)), ("test", slice(9000, 10_000))):
-        columns = zip(table.user[part], table.item[part], table.rating[part], strict=True)
-        (tmp_path / f"{name}.csv").write_text("".join(f"{u},{i},{r}\n" for u, i, r in columns))
-    files = ["--train-file", "train.csv", "--test-file", "test.csv"]
-    flags = ["--model", "svd", "--n-factors", "5", *files, "--output", str(run)]
-
-    def train(*flags: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "nnmf.train", *flags], cwd=tmp_path, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-
-    train(*flags, "--n-epochs", "2", "--schedule", "constant", "--cluster", "local:2")
-    train("--resume", str(run), "--n-epochs", "4")
-    train("--resume", str(run), "--n-epochs", "5", "--cluster", "local:1")
-    found = nnmf.load(run)
-    train_table = Ratings.from_file(tmp_path / "train.csv")
-    plain = nnmf.fit("svd", train_table, n_factors=5, n_epochs=5, schedule="constant")
-    assert all(np.array_equal(array, plain.parameters[name]) for name, array in found.parameters.items())
+    settings = {"n_factors": 5, "schedule": "constant"}
+    found = nnmf.fit("svd", table, n_epochs=2, cluster=clusters(2), **settings)
+    for n_epochs, cluster in ((3, None), (4, clusters(1))):
+        found.config = dataclasses.replace(found.config, n_epochs=n_epochs)
+        found.resume(table, cluster=cluster)
+    plain = nnmf.fit("svd", table, n_epochs=4, **settings)
+    assert same(found, plain)
     more = low_rank(n_users=350, n_items=17_000, n_ratings=20_000, seed=4)
     assert same(found.fit_more(more, n_epochs=2, cluster=clusters(2)), plain.fit_more(more, n_epochs=2))
 
@@ -503,7 +490,32 @@ def test_workers_are_killed_at_random_moments_of_a_fit(kind, at, monkeypatch):
 
 
 # -- the command -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
+def test_a_run_of_the_command_goes_on_with_and_without_a_cluster(table, tmp_path):
+    run = tmp_path / "run"
+    for name, part in (("train", slice(9000)), ("test", slice(9000, 10_000))):
+        columns = zip(table.user[part], table.item[part], table.rating[part], strict=True)
+        (tmp_path / f"{name}.csv").write_text("".join(f"{u},{i},{r}\n" for u, i, r in columns))
+    files = ["--train-file", "train.csv", "--test-file", "test.csv"]
+    flags = ["--model", "svd", "--n-factors", "5", *files, "--output", str(run)]
+
+    def train(*flags: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "nnmf.train", *flags], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+    train(*flags, "--n-epochs", "2", "--schedule", "constant", "--cluster", "local:2")
+    train("--resume", str(run), "--n-epochs", "4")
+    train("--resume", str(run), "--n-epochs", "5", "--cluster", "local:1")
+    found = nnmf.load(run)
+    plain = nnmf.fit("svd", Ratings.from_file(tmp_path / "train.csv"), n_factors=5, n_epochs=5, schedule="constant")
+    assert all(np.array_equal(array, plain.parameters[name]) for name, array in found.parameters.items())
+
+
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_leaves_nothing_running(number, code, small, tmp_path):
     """As a terminal sends it: to the command and to all that it started."""
     small.store(tmp_path / "table")

@@ -70,22 +70,27 @@ def present(client: Client) -> dict[str, int]:
 
 
 def check_workers(client: Client) -> None:
-    """Refuse a cluster with a worker that cannot import this package, or has another version of it.
+    """Refuse a cluster with a worker that cannot import this package, or has another version of it; so must its scheduler.
 
     Raises
     ------
     BackendError
         The sentence names the worker.
     """
-    for worker, version in client.run(_version, on_error="return").items():
+    try:
+        found = {"scheduler": client.run_on_scheduler(_version)}
+    except Exception as error:
+        found = {"scheduler": error}
+    found |= {f"worker {worker}": version for worker, version in client.run(_version, on_error="return").items()}
+    for who, version in found.items():
         if isinstance(version, Exception):
             raise BackendError(
-                f"cluster: the worker {worker} cannot import nnmf ({type(version).__name__}: {version}); install nnmf {__version__} "
+                f"cluster: the {who} cannot import nnmf ({type(version).__name__}: {version}); install nnmf {__version__} "
                 "there, and what it needs."
             )
         if version != __version__:
             raise BackendError(
-                f"cluster: the worker {worker} has nnmf {version} and this process {__version__}; install the same everywhere."
+                f"cluster: the {who} has nnmf {version} and this process {__version__}; install the same everywhere."
             )
 
 

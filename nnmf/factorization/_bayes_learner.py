@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class GibbsLearner(Learner):
         self._workers = Workers(config.n_threads or 1)
         observed = self._observe(train, design)
         self._values = None if observed.grid is None else observed.grid.values
-        chains = self._chains = self._start_chains(observed)
+        chains = self._chains = self._start_chains(observed, train.home)
         if self._start is not None:
             chains.take_state(self._start.state, same)
         chains.begin()
@@ -92,12 +93,12 @@ class GibbsLearner(Learner):
         totals = before.totals if before is not None and same else None
         self._posterior = self._adding_to(totals)
 
-    def _start_chains(self, observed: Observed) -> Chains | ClusterChains:
+    def _start_chains(self, observed: Observed, home: Path | None) -> Chains | ClusterChains:
         config = self.config
         settings: dict[str, Any] = {"n_factors": config.n_factors or 0, "init_std": config.init_std or 0.0}
         n_chains, seed = config.n_chains or 1, config.seed
         if self.cluster is not None:
-            return ClusterChains(observed, n_chains=n_chains, seed=seed, client=self.cluster, **settings)
+            return ClusterChains(observed, n_chains=n_chains, seed=seed, client=self.cluster, home=home, **settings)
         with room_for(n_chains * sum(self.sizes), config.n_factors or 0):
             return Chains(
                 lambda own, workers: Sampler(observed, seed=own, workers=workers, **settings),

@@ -101,16 +101,26 @@ class ClusterChains:
     n_chains, seed : int
         As of `Chains`.
     client : distributed.Client
+    home : Path, default=None
+        Where the ratings are put for the workers to read; see `shared_folder`.
     """
 
     def __init__(
-        self, observed: Observed, *, n_factors: int, init_std: float, n_chains: int, seed: int, client: Client
+        self,
+        observed: Observed,
+        *,
+        n_factors: int,
+        init_std: float,
+        n_chains: int,
+        seed: int,
+        client: Client,
+        home: Path | None = None,
     ) -> None:
         self._client, self._open = client, contextlib.ExitStack()
         self._states: list[dict[str, np.ndarray]] = []
         self._rmse: list[float] = []
         try:
-            self._folder = self._open.enter_context(shared_folder(client, None))
+            self._folder = self._open.enter_context(shared_folder(client, home))
             arrays = observed.to_arrays()
             for name, array in arrays.items():
                 np.save(self._folder / f"{name}.npy", array)

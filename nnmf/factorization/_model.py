@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import numpy as np
 
 from nnmf.config import TrainConfig
-from nnmf.errors import DataError
+from nnmf.errors import ConfigError, DataError
 from nnmf.models import Catalogue, Model, best_of, own_scorer
 from nnmf.storage import ModelState
 from nnmf.tables import Ratings
@@ -64,7 +64,10 @@ class Factorization(Model):
 
     def check_cluster(self) -> None:
         if not self.learner_class.on_clusters:
-            super().check_cluster()
+            raise ConfigError(
+                f"cluster: {self.kind} trains on one machine alone, for each user's step changes all items that it has rated; "
+                "leave it out, or take svd, funk_svd or bayes."
+            )
 
     @property
     def n_factors(self) -> int:
