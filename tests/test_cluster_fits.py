@@ -87,9 +87,6 @@ class Here:
     def run(self, function, *arguments, on_error):
         return {"here": function(*arguments)}
 
-    def wait_for_workers(self, n, timeout):
-        assert n == 1
-
     def ncores(self):
         return {"here": 1}
 

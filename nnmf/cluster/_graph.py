@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnmf.errors import BackendError
@@ -22,6 +23,8 @@ logger = logging.getLogger("nnmf")
 
 # Seconds between two looks at which workers are alive.
 _LOOK_SECONDS = 1.0
+# Seconds that results on their way may take to be of no use.
+_END_SECONDS = 30.0
 # Times that something is begun anew because a worker was lost.
 _ATTEMPTS = 20
 
@@ -70,8 +73,8 @@ class Graph:
         """Have `results` yield what a task comes to, by a name."""
         self._wanted[key] = name
 
-    def results(self) -> Iterator[tuple[Hashable, Any]]:
-        """Run it: (name, result) of each that is wanted, as they come. Whatever ends this, no task is left waiting.
+    def results(self) -> Generator[tuple[Hashable, Any], None, None]:
+        """Run it: (name, result) of each that is wanted, as they come. Once it is closed, no task is left waiting.
 
         Raises
         ------
@@ -86,10 +89,11 @@ class Graph:
             futures = self._client.get(self._tasks, list(self._wanted), sync=False)
         found: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         # Dask waits for the results of a worker that is gone as long as for others; this thread looks who is there meanwhile.
-        fetching = threading.Thread(target=self._fetch, args=(dict(zip(futures, self._wanted, strict=True)), found))
-        fetching.start()
+        names = dict(zip(futures, self._wanted, strict=True))
+        fetching = threading.Thread(target=self._fetch, args=(names, found), daemon=True)
+        left = len(futures)
         try:
-            left = len(futures)
+            fetching.start()
             while left:
                 try:
                     name, result = found.get(timeout=_LOOK_SECONDS)
@@ -102,8 +106,10 @@ class Graph:
                 left -= 1
                 yield name, result
         finally:
-            self._client.cancel(futures, force=True)
-            fetching.join()
+            if left:
+                with contextlib.suppress(Exception):  # of a scheduler that is gone nothing waits any more
+                    self._client.cancel(futures, force=True)
+            fetching.join(_END_SECONDS)
 
     def _fetch(self, names: dict[Any, str], found: queue.SimpleQueue[tuple[Any, Any]]) -> None:
         """Put the results of futures where they are waited for, or what took their place."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
@@ -109,18 +110,24 @@ def _local(n_workers: int) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="nnmf-dask-", ignore_cleanup_errors=True) as scratch:
 
         def start() -> Any:
-            return distributed.LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                host=_LOOPBACK,
-                dashboard_address=f"{_LOOPBACK}:0",
-                worker_dashboard_address=f"{_LOOPBACK}:0",
-                scheduler_kwargs={"dashboard": False, "local_directory": scratch},
-                local_directory=scratch,
-                preload=["nnmf.cluster._preload"],
-                silence_logs="CRITICAL",
-            )
+            try:
+                return distributed.LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host=_LOOPBACK,
+                    dashboard_address=f"{_LOOPBACK}:0",
+                    worker_dashboard_address=f"{_LOOPBACK}:0",
+                    scheduler_kwargs={"dashboard": False, "local_directory": scratch},
+                    local_directory=scratch,
+                    preload=["nnmf.cluster._preload"],
+                    silence_logs="CRITICAL",
+                )
+            except (RuntimeError, OSError) as error:
+                raise BackendError(
+                    f"cluster: the processes of local:{n_workers} cannot be started ({_first_line(error)}); a script that asks for "
+                    'them keeps its work under if __name__ == "__main__":, for each of them imports it.'
+                ) from None
 
         with _whole(start) as cluster:
             yield cluster
@@ -135,7 +142,7 @@ def _connected(name: str, address: Any, direct: bool | None) -> Iterator[Client]
             return _distributed().Client(
                 address, timeout=_ANSWER_SECONDS, set_as_default=False, direct_to_workers=direct
             )
-        except (OSError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
+        except (OSError, asyncio.TimeoutError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
             raise BackendError(
                 f"cluster: no Dask scheduler answers at {name} within {_ANSWER_SECONDS} s ({_first_line(error)}); check that it runs "
                 "and can be reached."

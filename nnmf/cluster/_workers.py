@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 from nnmf._version import __version__
@@ -38,14 +39,20 @@ def workers_of(client: Client) -> list[Worker]:
     BackendError
         None comes, or the scheduler does not answer.
     """
+    if not present(client):
+        _wait(client)
+    return [Worker(address, n_threads) for address, n_threads in sorted(present(client).items())]
+
+
+def _wait(client: Client) -> None:
+    """Wait for a worker."""
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
-    except TimeoutError:
+    except (TimeoutError, asyncio.TimeoutError):  # the same from Python 3.11 on
         raise BackendError(
             f"cluster: the scheduler at {client.scheduler.address} has no workers, and none came within {_WORKER_SECONDS} s; "
             f"start some (dask worker {client.scheduler.address})."
         ) from None
-    return [Worker(address, n_threads) for address, n_threads in sorted(present(client).items())]
 
 
 def threads_of(client: Client) -> list[str]:
@@ -65,7 +72,7 @@ def present(client: Client) -> dict[str, int]:
     """
     try:
         return dict(client.ncores())
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, asyncio.TimeoutError) as error:
         raise BackendError(f"cluster: the scheduler no longer answers ({error}); see what became of it.") from None
 
 

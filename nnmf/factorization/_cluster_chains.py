@@ -176,10 +176,11 @@ class ClusterChains:
         missing = [chain for chain in range(len(work)) if chain not in found]
         for at, chain in enumerate(missing):
             graph.want(graph.add(threads[at % len(threads)], draw_sweeps, work[chain]), chain)
-        for name, result in graph.results():
-            assert isinstance(name, int)
-            found[name] = result
-            tick(len(found) / len(work))
+        with contextlib.closing(graph.results()) as results:
+            for name, result in results:
+                assert isinstance(name, int)
+                found[name] = result
+                tick(len(found) / len(work))
 
     @contextlib.contextmanager
     def _written(self, name: str) -> Iterator[list[str | None]]:

@@ -164,15 +164,16 @@ class ClusterSchedule:
         """Run the graph of an epoch and, once all of it is there, put what it comes to into the tables."""
         errors, done, squared_error = np.zeros(len(self._sizes)), 0, 0.0
         finished: list[tuple[int, Any]] = []
-        for name, result in graph.results():
-            if name != "errors":
-                finished.append((("users", "items").index(str(name)), result[name]))
-                continue
-            blocks, of_blocks = result[name]
-            errors[blocks] = of_blocks
-            done, squared_error = done + int(self._sizes[blocks].sum()), squared_error + float(of_blocks.sum())
-            if tick and done:
-                tick(done, squared_error)
+        with contextlib.closing(graph.results()) as results:
+            for name, result in results:
+                if name != "errors":
+                    finished.append((("users", "items").index(str(name)), result[name]))
+                    continue
+                blocks, of_blocks = result[name]
+                errors[blocks] = of_blocks
+                done, squared_error = done + int(self._sizes[blocks].sum()), squared_error + float(of_blocks.sum())
+                if tick and done:
+                    tick(done, squared_error)
         for side, stripes in finished:
             for stripe, rows in stripes.items():
                 span = self._spans[side][stripe]
