@@ -468,7 +468,35 @@ def killed(kind: str, table: Ratings, n_workers: int, n_killed: int, longest: fl
             assert probe.connect_ex((host, int(port))) != 0
 
 
-def test_a_worker_is_killed_in_the_midst_of_a_fit(table):
+def test_all_workers_are_killed_in_the_midst_of_an_epoch(table, monkeypatch, caplog):
+    """After a first task; the epoch begins anew with those that take their place, and comes to the same."""
+    monkeypatch.setattr(_cluster_schedule, "_TASK_RATINGS", 1)
+    monkeypatch.setattr("nnmf.factorization._learner._TICK_SECONDS", 0.0)
+    plain = nnmf.fit("svd", table, **SETTINGS)
+    with joined("local:2") as client:
+
+        class Killing:
+            killed = False
+
+            def begin(self, *what):
+                pass
+
+            def tick(self, epoch, done, rmse, speed):
+                if epoch == 2 and done < len(table) and not self.killed:
+                    self.killed = True
+                    for pid in client.run(os.getpid).values():
+                        os.kill(pid, signal.SIGKILL)
+
+            def end(self):
+                pass
+
+        with caplog.at_level("WARNING", logger="nnmf"):
+            assert same(nnmf.fit("svd", table, cluster=client, progress=Killing(), **SETTINGS), plain)
+    assert "A worker was lost; epoch 2 begins anew with those that are left." in caplog.messages
+
+
+@pytest.mark.slow
+def test_a_worker_is_killed_between_epochs(table):
     killed("svd", table, 2, 1, 0.3, **{**SETTINGS, "n_epochs": 4})
 
 
