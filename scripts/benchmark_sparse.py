@@ -1,6 +1,6 @@
 """Steps over the rows of a batch against steps over whole tables, and against PyTorch, in alternating runs; medians.
 
-    python scripts/benchmark_sparse.py [--torch-python PYTHON] [--runs 5] [--markdown FILE]
+    python scripts/benchmark_sparse.py [--torch-python PYTHON] [--runs 5] [--document docs/scaling.md]
 
 Tables are drawn: users and items by how popular they are (a power law), ratings at random, for only the speed is looked at. Figures
 are ratings a second of the mean of two epochs, after one that compiles; upload, metric and what an epoch's end costs included. PYTHON
@@ -17,7 +17,9 @@ import sys
 from pathlib import Path
 from statistics import median
 
-#: users, items and factors; the last two: what a tenth and ten times the rows cost
+from compare_networks import put_between
+
+#: users and items; the last: what ten times the rows cost
 SHAPES = {
     "ML-100K": (943, 1_682),
     "6,000 x 3,500": (6_000, 3_500),
@@ -104,7 +106,7 @@ def main() -> None:
     parser.add_argument("--torch-python")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--markdown", type=Path, help="append the table to this file")
+    parser.add_argument("--document", type=Path, help="write the table between this file's markers")
     arguments = parser.parse_args()
     lines = [
         "| tables | network | batch | by rows | whole tables | times | PyTorch's best | times |",
@@ -144,9 +146,8 @@ def main() -> None:
                     f"| {torch:,.0f} | {rows / torch:.1f} |"
                 )
     print("\n".join(lines))
-    if arguments.markdown:
-        with arguments.markdown.open("a") as file:
-            file.write("\n".join(lines) + "\n")
+    if arguments.document:
+        put_between(arguments.document, "rows", "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
