@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnmf.errors import ConfigError, DataError
+from nnmf.tables import extent
 
 # Places of lists beyond the items there are that are filled up without a question: 1 GB of indices and scores.
 _PADDED_PLACES = 1 << 27
@@ -19,7 +20,8 @@ def as_index(values: npt.ArrayLike, length: int | None, what: str, lowest: int =
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise DataError(f"{what}: expected one column of indices, got {index.dtype} of shape {index.shape}.")
     limit = np.iinfo(np.int32).max if length is None else length
-    if len(index) and not (lowest <= index.min() and index.max() < limit):
+    low, high = extent(index) if len(index) else (lowest, lowest)  # of a mapped column a block at a time
+    if low < lowest or (len(index) and high >= limit):
         wrong = index[(index < lowest) | (index >= limit)][0]
         raise DataError(f"{what}: index {wrong} lies outside the table of {limit}.")
     return read_only(np.ascontiguousarray(index, np.int32))

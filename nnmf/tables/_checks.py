@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnmf.errors import ConfigError, DataError
+from nnmf.files import walk
 
 from ._columns import unmasked
 from ._ids import UNKNOWN
@@ -140,9 +141,10 @@ def as_index(values: Any, side: str, n: int, lowest: int = UNKNOWN) -> np.ndarra
         raise DataError(f"{side}: expected one column of indices, got {index.dtype} of shape {index.shape}.")
     if lowest == 0 and index.dtype == np.int32:
         # As unsigned numbers those below 0 are the largest of all: one pass where two would show beside a prediction's own time.
-        within = not len(index) or index.view(np.uint32).max() < n
+        within = all(part.max() < n for (part,) in walk(index.view(np.uint32)))
     else:
-        within = not len(index) or lowest <= index.min() <= index.max() < n
+        low, high = extent(index) if len(index) else (lowest, lowest)
+        within = not len(index) or lowest <= low <= high < n
     if not within:
         raise DataError(f"{side}: indices run from {index.min()} to {index.max()}, the model has {n} {side}s.")
     return np.ascontiguousarray(index, np.int32)
