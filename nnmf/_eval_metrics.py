@@ -66,6 +66,10 @@ class _Total(mx.metric.EvalMetric):
             raise DataError(f"there are {len(labels)} labels and {len(preds)} predictions; give one of each.")
         for label, prediction in zip(labels, preds, strict=True):
             shape, context = label.shape, prediction.context  # each a call into MXNet, so asked once
+            if self._kept_as is not None and context != self._kept_as[1]:
+                # Of several devices that share a batch: errors are kept on one.
+                context = self._kept_as[1]
+                prediction = prediction.as_in_context(context)
             if prediction.shape != shape:
                 if prediction.size != label.size:
                     raise DataError(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from nnmf._columns import columns_of
-from nnmf._mxnet import parse_context
+from nnmf._mxnet import parse_contexts
 from nnmf.errors import ConfigError, one_of
 
 __all__ = ["KEEPS", "PRESETS", "SCHEDULES", "DataConfig", "TrainConfig", "columns_of", "from_text", "kind_of"]
@@ -144,7 +144,9 @@ class TrainConfig(_Checked):
         choices=("auto", "on", "off"),
     )
     seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
-    ctx: str | None = _setting(None, "device: auto, cpu, gpu or gpu(N)", check=parse_context)
+    ctx: str | None = _setting(
+        None, "device: auto, cpu, gpu or gpu(N); several, such as gpu(0),gpu(1), share each batch", check=parse_contexts
+    )
     n_threads: int | None = _setting(
         None, "threads that train; the result is the same for any number", low=1, high=1024
     )

@@ -241,7 +241,7 @@ def _load(
         config = TrainConfig.from_dict(state.config)
         if ctx is not None and state.kind == "network":
             config = dataclasses.replace(config, ctx=ctx)
-            _mxnet.context(
+            _mxnet.contexts(
                 ctx
             )  # what the caller asks for is there, or an error; what the folder asks for may fall back
         from nnmf.models import from_state

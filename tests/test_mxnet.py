@@ -113,8 +113,9 @@ def test_import_keeps_the_users_verbosity() -> None:
 
 @needs_mxnet
 def test_context_of_the_real_build() -> None:
-    answer = run("from nnmf._mxnet import context\nprint(context('cpu'), context()[1][:4], context()[0].device_type)")
-    assert re.match(r"\(cpu\(0\), 'cpu, as asked'\) (cpu: cpu|gpu\( gpu)\n", answer.stdout), answer
+    code = "from nnmf._mxnet import contexts\nprint(contexts('cpu'), contexts()[1][:4], contexts()[0][0].device_type)"
+    answer = run(code)
+    assert re.match(r"\(\[cpu\(0\)\], 'cpu, as asked'\) (cpu: cpu|gpu\( gpu)\n", answer.stdout), answer
 
 
 @needs_mxnet
@@ -487,7 +488,7 @@ def machine(monkeypatch: pytest.MonkeyPatch):
             return len(query_gpus()) if seen is None else seen
 
         module = SimpleNamespace(
-            cpu=lambda: "cpu(0)",
+            cpu=lambda index=0: f"cpu({index})",
             gpu=lambda index: f"gpu({index})",
             runtime=SimpleNamespace(Features=lambda: SimpleNamespace(is_enabled=lambda name: cuda and name == "CUDA")),
             context=SimpleNamespace(num_gpus=num_gpus),
@@ -501,38 +502,53 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(
     "spec, parsed",
-    [("auto", ("auto", 0)), ("cpu", ("cpu", 0)), ("gpu", ("gpu", 0)), ("gpu(0)", ("gpu", 0)), ("gpu(12)", ("gpu", 12))],
+    [
+        ("auto", [("auto", 0)]),
+        ("cpu", [("cpu", 0)]),
+        ("gpu", [("gpu", 0)]),
+        ("gpu(0)", [("gpu", 0)]),
+        ("gpu(12)", [("gpu", 12)]),
+        ("cpu(0),cpu(1)", [("cpu", 0), ("cpu", 1)]),
+        ("gpu(2), gpu", [("gpu", 2), ("gpu", 0)]),
+    ],
 )
-def test_parse_context(spec: str, parsed: tuple[str, int]) -> None:
-    assert _mxnet.parse_context(spec) == parsed
+def test_parse_contexts(spec: str, parsed: list[tuple[str, int]]) -> None:
+    assert _mxnet.parse_contexts(spec) == parsed
 
 
-@pytest.mark.parametrize(
-    "spec", ["x", "", "GPU", "gpu()", "gpu(-1)", "gpu(1", "gpu 1", "cpu(0)", "gpu(٣)", "cpu\n", None, 0]
-)
-def test_parse_context_refuses(spec: object) -> None:
-    text = f"ctx: got {spec!r} instead of one of ['auto', 'cpu', 'gpu', 'gpu(N)']"
-    for call in (_mxnet.parse_context, _mxnet.context):
+@pytest.mark.parametrize("spec", ["x", "", "GPU", "gpu()", "gpu(-1)", "gpu(1", "gpu 1", "gpu(٣)", "cpu\n", None, 0])
+def test_parse_contexts_refuses(spec: object) -> None:
+    text = f"ctx: got {spec!r} instead of one of ['auto', 'cpu', 'cpu(N)', 'gpu', 'gpu(N)']"
+    for call in (_mxnet.parse_contexts, _mxnet.contexts):
         with pytest.raises(ConfigError, match=f"^{re.escape(text)}$"):
             call(spec)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("spec", ["gpu(0),gpu(0)", "gpu,gpu(0)", "cpu(0),gpu(0)", "auto,auto", "auto,gpu(1)"])
+def test_several_devices_are_of_one_kind_and_each_another(spec: str) -> None:
+    text = f"ctx: got {spec!r}; give several devices of one kind, each once, such as gpu(0),gpu(1)."
+    with pytest.raises(ConfigError, match=f"^{re.escape(text)}$"):
+        _mxnet.parse_contexts(spec)
+    with pytest.raises(ConfigError, match="ctx: got '' instead of one of"):
+        _mxnet.parse_contexts(f"{spec},")
+
+
 def test_cpu_asks_no_driver(machine) -> None:
     machine(OSError("not to be asked"))
-    assert _mxnet.context("cpu") == ("cpu(0)", "cpu, as asked")
+    assert _mxnet.contexts("cpu") == (["cpu(0)"], "cpu, as asked")
 
 
 @pytest.mark.parametrize("capability", [(5, 0), (5, 2), (6, 1), (7, 0), (7, 5), (8, 0), (8, 6), (8, 9)])
 def test_cards_that_work(machine, capability: tuple[int, int]) -> None:
     machine([Gpu("Card", capability)])
     described = f"gpu(0): Card, compute capability {capability[0]}.{capability[1]}"
-    assert _mxnet.context() == _mxnet.context("auto") == _mxnet.context("gpu") == ("gpu(0)", described)
+    assert _mxnet.contexts() == _mxnet.contexts("auto") == _mxnet.contexts("gpu") == (["gpu(0)"], described)
 
 
 def test_second_gpu(machine) -> None:
     machine([Gpu("New", (9, 0)), GOOD_CARD])
-    assert _mxnet.context("gpu(1)") == ("gpu(1)", "gpu(1): Test GPU, compute capability 8.6")
-    assert _mxnet.context("auto")[0] == "cpu(0)"  # auto means gpu(0), never another
+    assert _mxnet.contexts("gpu(1)") == (["gpu(1)"], "gpu(1): Test GPU, compute capability 8.6")
+    assert _mxnet.contexts("auto")[0] == ["cpu(0)"]  # auto means gpu(0), never another
 
 
 CARD_RANGE = "MXNet 1.9.1 runs on compute capability 5.0 to 8.9 only, gpu(0) is "
@@ -557,13 +573,21 @@ REFUSALS = [
 @pytest.mark.parametrize("setting, reason", REFUSALS)
 def test_gpu_that_cannot_work(machine, setting: tuple, reason: str) -> None:
     machine(*setting)
-    assert _mxnet.context("auto") == ("cpu(0)", f"cpu: {reason}")
+    assert _mxnet.contexts("auto") == (["cpu(0)"], f"cpu: {reason}")
     text = f"ctx: gpu cannot be used: {reason}; take cpu or auto instead"
     with pytest.raises(BackendError, match=f"^{re.escape(text)}$"):
-        _mxnet.context("gpu")
+        _mxnet.contexts("gpu")
+
+
+def test_several_gpus(machine) -> None:
+    machine([GOOD_CARD, GOOD_CARD])
+    card = "Test GPU, compute capability 8.6"
+    assert _mxnet.contexts("gpu(1),gpu(0)") == (["gpu(1)", "gpu(0)"], f"gpu(1): {card}, gpu(0): {card}")
+    with pytest.raises(BackendError, match=r"ctx: gpu\(0\),gpu\(2\) cannot be used: there is no gpu\(2\)"):
+        _mxnet.contexts("gpu(0),gpu(2)")
 
 
 def test_no_such_gpu(machine) -> None:
     machine([GOOD_CARD])
     with pytest.raises(BackendError, match=r"there is no gpu\(1\), NVIDIA's driver shows gpu\(0\) Test GPU; take cpu"):
-        _mxnet.context("gpu(1)")
+        _mxnet.contexts("gpu(1)")

@@ -1,13 +1,13 @@
-"""The one place that imports MXNet: makes it importable, says in one sentence why it is not, picks the context.
+"""The one place that imports MXNet: makes it importable, says in one sentence why it is not, picks the contexts.
 
-Nothing here imports MXNet until `load`, `context` or ``mx`` is asked for, because that takes about a second.
+Nothing here imports MXNet until `load`, `contexts` or ``mx`` is asked for, because that takes about a second.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._context import CONTEXTS, context, parse_context, why_no_gpu
+from ._context import CONTEXTS, contexts, parse_contexts, why_no_gpu
 from ._cuda import Gpu, query_gpus
 from ._install import install_command, installed_build, replace_command
 from ._load import load, repair_command
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTEXTS",
     "Gpu",
-    "context",
+    "contexts",
     "install_command",
     "installed_build",
     "load",
     "mend_numpy",
     "mx",
-    "parse_context",
+    "parse_contexts",
     "query_gpus",
     "repair_command",
     "replace_command",

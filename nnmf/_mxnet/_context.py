@@ -1,4 +1,4 @@
-"""Which device a network is trained on, and why."""
+"""Which devices a network is trained on, and why."""
 
 from __future__ import annotations
 
@@ -13,49 +13,62 @@ from . import _cuda, _install, _load
 if TYPE_CHECKING:
     import mxnet as mx
 
-CONTEXTS = ("auto", "cpu", "gpu", "gpu(N)")
+CONTEXTS = ("auto", "cpu", "cpu(N)", "gpu", "gpu(N)")
 # mxnet-cu112 holds code for 5.0, 6.0, 7.0, 8.0 and 8.6, which later cards of the same major run too, and no PTX.
 _CAPABILITY_MAJORS = range(5, 9)
 
 
-def parse_context(spec: str) -> tuple[str, int]:
-    """``('auto', 0)``, ``('cpu', 0)`` or ``('gpu', N)``, without importing MXNet.
+def parse_contexts(spec: str) -> list[tuple[str, int]]:
+    """The devices of a list such as ``gpu(0),gpu(1)``: ``('auto', 0)``, ``('cpu', N)`` or ``('gpu', N)``, without importing MXNet.
 
     Raises
     ------
     ConfigError
-        `spec` is none of ``auto``, ``cpu``, ``gpu``, ``gpu(N)``.
+        A part of `spec` is none of `CONTEXTS`, or several are not of one kind, each another.
     """
-    match = re.fullmatch(r"(auto|cpu|gpu)|gpu\(([0-9]{1,4})\)", spec) if isinstance(spec, str) else None
-    if match is None:
-        raise ConfigError(one_of(spec, CONTEXTS, "ctx"))
-    return match[1] or "gpu", int(match[2] or 0)
+    parts = spec.split(",") if isinstance(spec, str) else [spec]
+    found = []
+    for part in parts:
+        match = (
+            re.fullmatch(r"(auto|cpu|gpu)|(cpu|gpu)\(([0-9]{1,4})\)", part.strip(" "))
+            if isinstance(part, str)
+            else None
+        )
+        if match is None:
+            raise ConfigError(one_of(part, CONTEXTS, "ctx"))
+        found.append((match[1] or match[2], int(match[3] or 0)))
+    if len(set(found)) < len(found) or len({device for device, _ in found}) > 1:
+        raise ConfigError(f"ctx: got {spec!r}; give several devices of one kind, each once, such as gpu(0),gpu(1).")
+    return found
 
 
-def context(spec: str = "auto") -> tuple[mx.Context, str]:
-    """The MXNet context that `spec` asks for, and a sentence saying which it is and why.
+def contexts(spec: str = "auto") -> tuple[list[mx.Context], str]:
+    """The MXNet contexts that `spec` asks for, and a sentence saying which they are and why.
 
     Parameters
     ----------
-    spec : {'auto', 'cpu', 'gpu', 'gpu(N)'}, default='auto'
-        ``auto`` is gpu(0) when the build, the driver and the card can run it, else cpu. ``gpu`` is gpu(0).
+    spec : str, default='auto'
+        ``auto`` is gpu(0) when the build, the driver and the card can run it, else cpu. ``gpu`` is gpu(0). Several, such as
+        ``gpu(0),gpu(1)``, share each batch.
 
     Raises
     ------
     ConfigError
         `spec` is none of these.
     BackendError
-        MXNet cannot be imported, or the GPU asked for cannot run it.
+        MXNet cannot be imported, or a GPU asked for cannot run it.
     """
-    device, index = parse_context(spec)
+    devices = parse_contexts(spec)
     mxnet = _load.load()
-    if device == "cpu":
-        return mxnet.cpu(), "cpu, as asked"
-    usable, why = _gpu_verdict(mxnet, index)
-    if usable:
-        return mxnet.gpu(index), f"gpu({index}): {why}"
-    if device == "auto":
-        return mxnet.cpu(), f"cpu: {why}"
+    if devices[0][0] == "cpu":
+        return [mxnet.cpu(index) for _, index in devices], f"{spec}, as asked"
+    verdicts = [_gpu_verdict(mxnet, index) for _, index in devices]
+    if all(usable for usable, _ in verdicts):
+        named = [f"gpu({index}): {why}" for (_, index), (_, why) in zip(devices, verdicts, strict=True)]
+        return [mxnet.gpu(index) for _, index in devices], ", ".join(named)
+    why = next(why for usable, why in verdicts if not usable)
+    if devices[0][0] == "auto":
+        return [mxnet.cpu()], f"cpu: {why}"
     raise BackendError(f"ctx: {spec} cannot be used: {why}; take cpu or auto instead")
 
 

@@ -12,6 +12,7 @@ from nnmf._eval_metrics import RMSE
 from nnmf.training import Tick
 
 from ._iterator import DataIter
+from ._shares import Share
 
 mx: Any = _mxnet.load()
 
@@ -39,16 +40,25 @@ class DenseTrainer:
         Arguments and auxiliary states; `epoch` puts new ones there.
     data : DataIter
     optimizer : Optimizer
-    ctx : Context
+    contexts : list of Context
+        Which share each batch.
     passes : int
         Passes over the ratings an epoch.
+    share : Share
     """
 
     def __init__(
-        self, symbol: Any, parameters: dict[str, Any], data: DataIter, optimizer: Any, ctx: Any, passes: int
+        self,
+        symbol: Any,
+        parameters: dict[str, Any],
+        data: DataIter,
+        optimizer: Any,
+        contexts: list[Any],
+        passes: int,
+        share: Share,
     ) -> None:
-        self.parameters = parameters
-        self._symbol, self._data, self._optimizer, self._ctx, self._passes = symbol, data, optimizer, ctx, passes
+        self.parameters, self._contexts, self._share = parameters, contexts, share
+        self._symbol, self._data, self._optimizer, self._passes = symbol, data, optimizer, passes
         self._metric = _FirstOutput(data.n_streamed)
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
@@ -59,7 +69,7 @@ class DenseTrainer:
             warnings.filterwarnings("ignore", ".*FeedForward has been deprecated", DeprecationWarning)
             forward = mx.model.FeedForward(
                 self._symbol,
-                ctx=self._ctx,
+                ctx=self._contexts,
                 begin_epoch=number - 1,
                 num_epoch=number - 1 + self._passes,
                 optimizer=self._optimizer,
@@ -81,7 +91,13 @@ class DenseTrainer:
                 # means): its backward passes write them unannounced.
                 mx.nd.waitall()
 
-        forward.fit(self._data, eval_metric=self._metric, batch_end_callback=batch_end, logger=_quiet)
+        forward.fit(
+            self._data,
+            eval_metric=self._metric,
+            batch_end_callback=batch_end,
+            kvstore=self._share.kvstore(self._contexts),
+            logger=_quiet,
+        )
         self.parameters.update(forward.arg_params)
         self.parameters.update(forward.aux_params)
         return self._metric.get()[1]

@@ -35,6 +35,12 @@ def rows_a_draw(n_rows: int) -> int:
     return min(n_rows, _MOST_ROWS)
 
 
+def name_at(optimizer: Any, index: Any) -> str:
+    """The parameter that an optimiser is asked to move: devices that share batches ask by its name, one alone by its number."""
+    name: str = optimizer.idx2name.get(index, index)
+    return name
+
+
 class Langevin(mx.optimizer.Optimizer):
     """Stochastic gradient steps with momentum and noise, in which the parameters wander over their posterior.
 
@@ -73,14 +79,18 @@ class Langevin(mx.optimizer.Optimizer):
         self._rng, self._variance = np.random.default_rng((seed, epoch)), variance
 
     def create_state(self, index: int, weight: Any) -> Any:
-        name = self.idx2name[index]
-        if name not in self.kept and name != SEEN:
-            self.kept[name] = mx.nd.zeros(weight.shape, weight.context)
-        return self.kept.get(name)
+        name = name_at(self, index)
+        if name == SEEN:
+            return None
+        kept = self.kept.get(name)
+        self.kept[name] = (
+            mx.nd.zeros(weight.shape, weight.context) if kept is None else kept.as_in_context(weight.context)
+        )
+        return self.kept[name]
 
     def update(self, index: int, weight: Any, grad: Any, state: Any) -> None:
         self._update_count(index)
-        name = self.idx2name[index]
+        name = name_at(self, index)
         if name == SEEN:
             return
         step = self._get_lr(index) * self._scales[name].as_in_context(weight.context)
@@ -98,6 +108,7 @@ def langevin(
     kept: dict[str, Any],
     train: Ratings,
     n_rows: int,
+    batch_size: int,
 ) -> Langevin:
     """The optimiser of a network.
 
@@ -110,8 +121,8 @@ def langevin(
     kept : dict
         Momentum by parameter, to go on with and to fill.
     train : Ratings
-    n_rows : int
-        Rows an epoch.
+    n_rows, batch_size : int
+        Rows an epoch, and a step.
 
     Raises
     ------
@@ -136,7 +147,6 @@ def langevin(
         count = counts[side][:, None] if side in counts else np.full((1,) * len(shape), n_rows)
         l2[name] = _PRIOR * (config.l2 or 0.0) * ((config.bias_l2 or 0.0) if biases else 1.0)
         scales[name] = mx.nd.array(1 / np.maximum(times * count + l2[name], 1.0))
-    batch_size = rows_a_draw(n_rows) if config.batch_size is None else min(config.batch_size, n_rows)
     return Langevin(
         kept,
         scales,

@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
-from nnmf.errors import ConfigError, NnmfError, TrainingError
+from nnmf.errors import ConfigError, TrainingError
 from nnmf.models import Catalogue
 from nnmf.networks import SEEN, head_of, label_name, n_rows, why_not_by_row, with_head
 from nnmf.ranking import UserItems
-from nnmf.tables import Ratings, root_mean_square
+from nnmf.tables import Ratings
 from nnmf.training import Learner, Sample, Snapshot, Tick
 
-from ._checks import check_range
+from ._checks import advice_of, check_range, in_one_sentence
 from ._dense import DenseTrainer
 from ._iterator import DataIter
 from ._langevin import draws, langevin, rows_a_draw
 from ._scorer import NetworkScorer
+from ._shares import ALONE, Share, check_devices
 from ._steps import (
     busiest,
     initializers,
@@ -47,27 +48,9 @@ _MAX_ELEMENTS = 2**31 - 2
 _MANY_PARAMETERS, _FEW_PARAMETERS = 30_000, 1_000
 # Steps an epoch below which larger batches would learn too little.
 _FEWEST_STEPS = 50
-# Root mean square of ratings, from zero, where a network begins: up to the one the default settings converge (from 15 on some
-# networks do not, were ML-100K's ratings multiplied or raised), and that of 1 to 5 stars.
-_LARGE_RATINGS, _STARS = 12.0, 3.7
 # Errors are measured in units of the ratings' spread, by the square of it.
 _SMALLEST_UNIT = 1e-18
 _FAILED = "MXNet failed to train the network"
-
-
-@contextlib.contextmanager
-def in_one_sentence(kind: type[NnmfError], what: str) -> Iterator[None]:
-    """Turn MXNet's error of many lines into one of ours."""
-    try:
-        yield
-    except mx.MXNetError as error:
-        text = str(error)
-        if "llocate" in text or "bad_alloc" in text:
-            raise kind(
-                f"{what}: it takes more memory than can be had; take narrower vectors (n_factors), layers or batches."
-            ) from None
-        lines = [line for line in text.splitlines() if "rror" in line] or text.splitlines()
-        raise kind(f"{what}: {lines[-1].strip()}") from error
 
 
 class NetworkLearner(Learner):
@@ -82,9 +65,12 @@ class NetworkLearner(Learner):
         Whose sizes the tables get.
     start : Snapshot or None
         What to go on from.
-    ctx : Context
+    contexts : list of Context
+        Which share each batch, and of which the first holds what is kept.
     whole_batches : bool
         Refuse a table of fewer ratings than a batch; else its batches are as many ratings as it has.
+    share : Share
+        This process's part of the training.
 
     Raises
     ------
@@ -98,10 +84,12 @@ class NetworkLearner(Learner):
         config: TrainConfig,
         catalogue: Catalogue,
         start: Snapshot | None,
-        ctx: Any,
+        contexts: list[Any],
         whole_batches: bool,
+        share: Share = ALONE,
     ) -> None:
-        self.config, self.ctx, self._whole_batches, self._anew = config, ctx, whole_batches, start is None
+        self.config, self._whole_batches, self._anew = config, whole_batches, start is None
+        self._contexts, self._share, self.ctx = contexts, share, contexts[0]
         self.sizes = {"user": len(catalogue.users), "item": len(catalogue.items)}
         self._seen = catalogue.seen
         self.parameters: dict[str, Any] = {}
@@ -111,7 +99,7 @@ class NetworkLearner(Learner):
             self.parameters = self._initial_values(config.seed)
             return
         assert isinstance(start.scorer, NetworkScorer)
-        momentum = {name: mx.nd.array(array, ctx) for name, array in start.state.items()}
+        momentum = {name: mx.nd.array(array, self.ctx) for name, array in start.state.items()}
         if start.scorer.sizes == self.sizes:
             own = start.scorer.copy()
             self.symbol, self.parameters, self._momentum = own.symbol, dict(own.parameters), momentum
@@ -123,7 +111,7 @@ class NetworkLearner(Learner):
                 f"network: its parameters are {sorted(self.parameters)}, the model's are {sorted(start.scorer.parameters)}; give "
                 "the function that the model was made with."
             )
-        self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, ctx) for name in momentum}
+        self._momentum = {name: mx.nd.zeros(self.parameters[name].shape, self.ctx) for name in momentum}
         for new, old in ((self.parameters, start.scorer.parameters), (self._momentum, momentum)):
             for name, array in old.items():
                 if name == SEEN:
@@ -181,12 +169,16 @@ class NetworkLearner(Learner):
             self.parameters[SEEN] = mx.nd.array(table)
 
     def begin(self, train: Ratings) -> None:
+        self._prepare(train)
+        self.stream(train, self._batch_size(train))
+
+    def _prepare(self, train: Ratings) -> None:
+        """Make the network that of a table, whose mean and spread it starts from."""
         config = self.config
         self._fill_seen(self._seen)
         check_range(self.symbol, train)
-        batch_size = self._batch_size(train)
         if is_tutorial(config):
-            self.advice = self._advise(train)
+            self.advice = advice_of(train)
         elif self._anew:
             mean, unit = level(train, config.negatives or 0)
             if not _SMALLEST_UNIT < unit < 1 / _SMALLEST_UNIT:
@@ -195,38 +187,48 @@ class NetworkLearner(Learner):
                     f"divide them by {unit:.0e}, or leave out what is no rating."
                 )
             self.symbol = with_head(self.symbol, mean, unit)
+
+    def stream(self, train: Ratings, batch_size: int) -> None:
+        """Make what takes the steps of an epoch in this process, of so many rows each, its share of them among other workers."""
+        config, share = self.config, self._share
+        check_devices(batch_size, self._contexts)
         self._iter = DataIter(
             train,
-            batch_size,
+            share.rows_of_worker(batch_size),
             seed=config.seed,
             last_batch=config.last_batch or "pad",
             negatives=config.negatives or 0,
+            rank=share.rank,
+            n_workers=share.n_workers,
             label_name=label_name(self.symbol),
             ctx=self.ctx,
         )
         self.n_streamed = self._iter.n_streamed
+        n_rows = share.rows_of_all(self._iter)
         trained = with_penalties(self.symbol, config)
         names = [name for name in trained.list_arguments() if name in self.parameters]
         if draws(config):
             shapes = {name: tuple(self.parameters[name].shape) for name in names}
-            self._optimizer: Any = langevin(self.symbol, shapes, config, self._momentum, train, self.n_streamed)
+            self._optimizer: Any = langevin(self.symbol, shapes, config, self._momentum, train, n_rows, batch_size)
             self._sample = Sample(train)
         else:
-            self._optimizer = optimizer(
-                self.symbol, names, config, self._momentum, self.n_streamed, batch_size, busiest(train)
-            )
-        settings = trained, self.parameters, self._iter, self._optimizer, self.ctx
+            self._optimizer = optimizer(self.symbol, names, config, self._momentum, n_rows, batch_size, busiest(train))
+        settings = trained, self.parameters, self._iter, self._optimizer
         if self._trains_rows(batch_size):
             from ._sparse import SparseTrainer  # and with it Numba, which nothing else here needs
 
             with in_one_sentence(TrainingError, _FAILED):
-                self._trainer: Any = SparseTrainer(*settings)
+                self._trainer: Any = SparseTrainer(*settings, self.ctx)
         else:
-            self._trainer = DenseTrainer(*settings, config.sweeps or 1)
+            self._trainer = DenseTrainer(*settings, self._contexts, config.sweeps or 1, share)
 
     def _trains_rows(self, batch_size: int) -> bool:
         """Whether steps go over the rows of a batch instead of over whole tables; refuses to where it cannot be."""
-        why_not = "its steps carry noise (temperature)" if draws(self.config) else why_not_by_row(self.symbol)
+        why_not = why_not_by_row(self.symbol)
+        if draws(self.config):
+            why_not = "its steps carry noise (temperature)"
+        elif len(self._contexts) > 1:
+            why_not = "several devices share a batch"
         if self.config.sparse == "on" and why_not:
             raise ConfigError(f"sparse: got 'on', but the network cannot be trained by rows: {why_not}; leave it out.")
         few = sum(self.sizes.values()) < _ROWS_A_RATING[self.ctx.device_type] * batch_size
@@ -256,22 +258,9 @@ class NetworkLearner(Learner):
             )
         return batch_size
 
-    def _advise(self, train: Ratings) -> str:
-        """What to do about ratings far larger than 1 to 5 stars; says so before training."""
-        size = root_mean_square(train.rating)
-        if size <= _LARGE_RATINGS:
-            return ""
-        advice = f"divide the ratings, whose root mean square is {size:.3g}, by {round(size / _STARS)}"
-        logger.warning(
-            "Networks are tuned to ratings of 1 to 5 stars, and may diverge: %s (or take logarithms of counts), or lower "
-            "learning_rate.",
-            advice,
-        )
-        return advice
-
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         # Order and dropout depend on (seed, epoch) alone, so that a resumed run needs no random state.
-        mx.random.seed((self.config.seed + number * 1_000_003) % (2**31 - 1))
+        mx.random.seed((self.config.seed + number * 1_000_003 + self._share.rank * 10_007) % (2**31 - 1))
         self._iter.reset()
         self._iter.epoch = number - 1
         if draws(self.config):

@@ -34,7 +34,8 @@ from nnmf.networks import (
 from nnmf.storage import ModelState
 from nnmf.training import Scorer, Snapshot
 
-from ._learner import NetworkLearner, in_one_sentence
+from ._checks import in_one_sentence
+from ._learner import NetworkLearner
 from ._presets import PRESETS, defaults_of
 from ._scorer import ARGUMENT, AUXILIARY, NetworkScorer
 
@@ -82,8 +83,10 @@ class NetworkModel(Model):
         Its name.
     settings : dict
         What its function is called with.
-    ctx, device
-        The MXNet context, and a sentence that says which it is and why.
+    contexts, device
+        The MXNet contexts that train, and a sentence that says which they are and why.
+    ctx
+        The first of them, which predicts.
 
     Raises
     ------
@@ -125,7 +128,8 @@ class NetworkModel(Model):
     def _setup(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
         super().__init__(config)
         self.network, self.settings = network, settings
-        self.ctx, self.device = _mxnet.context(config.ctx or "auto")
+        self.contexts, self.device = _mxnet.contexts(config.ctx or "auto")
+        self.ctx = self.contexts[0]
 
     def _setup_anywhere(self, network: str, settings: dict[str, Any], config: TrainConfig) -> None:
         """Set up on the device that the model was trained on, or on the CPU where that cannot be used."""
@@ -145,7 +149,7 @@ class NetworkModel(Model):
     def learner(self, catalogue: Catalogue, start: Snapshot | None) -> NetworkLearner:
         logger.info("Device: %s", self.device)
         return NetworkLearner(
-            self._build, self.config, catalogue, start, self.ctx, self._whole_batches and start is None
+            self._build, self.config, catalogue, start, self.contexts, self._whole_batches and start is None
         )
 
     def _build(self, n_users: int, n_items: int) -> Any:

@@ -10,7 +10,7 @@ from nnmf.config import TrainConfig
 from nnmf.networks import SEEN, lookups, penalised
 from nnmf.tables import Ratings, counts_of, deviation_of, in_stars, mean_of
 
-from ._langevin import draws
+from ._langevin import draws, name_at
 
 mx: Any = _mxnet.load()
 
@@ -39,16 +39,20 @@ class SGD(mx.optimizer.SGD):
         self.bounds: dict[str, float] = {}
 
     def create_state(self, index: int, weight: Any) -> Any:
-        name = self.idx2name[index]
-        if name not in self.kept:
+        name = name_at(self, index)
+        kept = self.kept.get(name)
+        if kept is not None:
+            self.kept[name] = kept.as_in_context(weight.context)
+        elif name not in self.kept:
             self.kept[name] = None if name == SEEN else super().create_state(index, weight)
         return self.kept[name]
 
     def update_multi_precision(self, index: Any, weight: Any, grad: Any, state: Any) -> None:
         (at,) = index if isinstance(index, (list, tuple)) else (index,)  # MXNet hands over lists of one
-        if self.idx2name[at] == SEEN:  # what was rated is given, not learned
+        name = name_at(self, at)
+        if name == SEEN:  # what was rated is given, not learned
             return
-        self.clip_gradient = self.bounds.get(self.idx2name[at])
+        self.clip_gradient = self.bounds.get(name)
         super().update_multi_precision(index, weight, grad, state)
 
 
