@@ -26,6 +26,7 @@ FLOORS = (
     ("networks", "metrics", "config"),
     ("_registry",),
     ("_columns", "_eval_metrics", "_drawing", "_symbols", "_layers"),
+    ("kvstore",),
     ("cluster",),
     ("files",),
     ("_mxnet", "_compiled"),

@@ -25,13 +25,15 @@ _ANSWER_SECONDS = 10
 _LOOPBACK = "127.0.0.1"
 
 
-def check_cluster(cluster: Any) -> None:
+def check_cluster(cluster: Any, own_workers: bool = False) -> None:
     """Refuse what names no cluster, without asking for one.
 
     Parameters
     ----------
     cluster : str or distributed.Client
         ``"local:N"``, the address or the file of a scheduler, or a client of the user's own.
+    own_workers : bool, default=False
+        Whether ``"local:N"`` stands for processes that the model starts itself, without Dask.
 
     Raises
     ------
@@ -40,6 +42,8 @@ def check_cluster(cluster: Any) -> None:
     BackendError
         Dask is not installed.
     """
+    if own_workers and isinstance(cluster, str) and _parsed(cluster)[0] == "local":
+        return
     client_class = _distributed().Client
     if isinstance(cluster, client_class):
         if cluster.asynchronous or cluster.status != "running":
@@ -52,7 +56,7 @@ def check_cluster(cluster: Any) -> None:
 
 
 @contextlib.contextmanager
-def joined(cluster: Any) -> Iterator[Client]:
+def joined(cluster: Any, own_workers: bool = False) -> Iterator[Client | int]:
     """A client of a cluster all of whose workers can do this package's work.
 
     A client of the user's own is used as it is and not closed. What is started here listens on the loopback address alone, and
@@ -61,7 +65,8 @@ def joined(cluster: Any) -> Iterator[Client]:
     Parameters
     ----------
     cluster : str or distributed.Client
-        See `check_cluster`.
+    own_workers : bool, default=False
+        See `check_cluster`; where the model starts its workers itself, their number takes the place of a client.
 
     Raises
     ------
@@ -70,7 +75,10 @@ def joined(cluster: Any) -> Iterator[Client]:
     BackendError
         Dask is not installed, nobody answers, no worker comes, or one has another version of this package, or none.
     """
-    check_cluster(cluster)
+    check_cluster(cluster, own_workers)
+    if own_workers and isinstance(cluster, str) and _parsed(cluster)[0] == "local":
+        yield int(_parsed(cluster)[1])
+        return
     with contextlib.ExitStack() as stack:
         client = cluster
         if isinstance(cluster, str):

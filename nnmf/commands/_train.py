@@ -30,7 +30,7 @@ _DEFAULT_NETWORK = "biased_mlp"
 # RMSE is not what models that learn to rank are good at.
 _RANKING_METRICS = ("ndcg@10", "recall@10", "coverage@10")
 # What may differ between a run and its resumption: how long, on what, and where its table lies now.
-_OF_TRAINING = ("n_epochs", "patience", "ctx", "n_threads")
+_OF_TRAINING = ("n_epochs", "patience", "ctx", "kvstore", "restarts", "n_threads")
 _OF_DATA = ("dataset", "data_dir", "train_file", "test_file", "user_features", "item_features")
 _RESUMABLE = (*_OF_TRAINING, *_OF_DATA)
 _RESUMABLE_FLAGS = ["--" + name.replace("_", "-") for name in _RESUMABLE]
@@ -118,6 +118,9 @@ def _train(arguments: Any) -> None:
     models = [make_model(name, config, **_own_settings(arguments)) for name in names]
     _check_cluster(arguments.cluster, models)
     _check_intervals(metrics, names, models)
+    if arguments.cluster is None:
+        for model in models:
+            model.check_alone()
     if arguments.output is not None:
         _check_folder(Path(arguments.output), names, arguments.overwrite)
     uses_features = any(model.uses_features for model in models)
@@ -145,7 +148,7 @@ def _check_cluster(cluster: str | None, models: list[Model]) -> None:
 
         for model in models:
             model.check_cluster()
-        check_cluster(cluster)
+            check_cluster(cluster, model.own_workers)
 
 
 def _check_features(data_config: DataConfig, uses_features: bool, names: list[str]) -> None:
@@ -256,6 +259,8 @@ def _resume(arguments: Any, metrics: list[str], progress: Progress) -> None:
         model.config = dataclasses.replace(model.config, **changes)
         run.settings.update(changes)
         _check_cluster(arguments.cluster, [model])
+        if arguments.cluster is None and {"kvstore", "restarts"} & given:
+            model.check_alone()
         if len(model.history) >= (model.config.n_epochs or 0):
             raise ConfigError(
                 f"{folder}: its {len(model.history)} epochs are all trained; ask for more with --n-epochs."

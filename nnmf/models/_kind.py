@@ -97,6 +97,9 @@ class Kind(ABC):
         """
         return self.config
 
+    #: whether this kind starts the N workers of the cluster "local:N" itself, without Dask
+    own_workers: ClassVar[bool] = False
+
     def check_cluster(self) -> None:
         """Raise a ConfigError where no cluster can train this model: `Learner.cluster` says who does."""
         raise ConfigError(f"cluster: {self.kind} trains on one machine alone; leave it out.")
@@ -110,6 +113,14 @@ class Kind(ABC):
             It has.
         """
         return
+
+    def check_alone(self) -> None:
+        """Raise a ConfigError where a setting is for a cluster, when there is none."""
+        for name in ("kvstore", "restarts"):
+            if (value := getattr(self.config, name)) is not None:
+                raise ConfigError(
+                    f"{name}: got {value!r}, which is for the workers of a cluster; give one (cluster, --cluster), or leave it out."
+                )
 
     def state_shapes(self, scorer: Scorer) -> dict[str, tuple[int, ...]]:
         """Shapes of the float32 arrays that training may need besides the parameters, by name."""

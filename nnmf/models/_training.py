@@ -73,6 +73,8 @@ def fit(model: Kind, train: Ratings, valid: Ratings | None, watched: Watched) ->
     """Train from drawn parameters; see `Model.fit`."""
     _check_tables(model.config, train, valid)
     _check_cluster(model, watched)
+    if watched.cluster is None:
+        model.check_alone()
     _begin(model, model.config_for(train, valid), train, valid, watched)
 
 
@@ -170,7 +172,7 @@ def _run(
         return any([callback(result, model) for callback in every])
 
     try:
-        with nullcontext() if watched.cluster is None else joined(watched.cluster) as client:
+        with nullcontext() if watched.cluster is None else joined(watched.cluster, model.own_workers) as client:
             learner = model.learner(catalogue, start)
             learner.cluster = client
             first = len(history) + 1
@@ -262,7 +264,7 @@ def _compare(name: str, found: float | None, mean: float, biased: float, advice:
 def _check_cluster(model: Kind, watched: Watched) -> None:
     if watched.cluster is not None:
         model.check_cluster()
-        check_cluster(watched.cluster)
+        check_cluster(watched.cluster, model.own_workers)
 
 
 def _check_tables(config: TrainConfig, train: Ratings, valid: Ratings | None) -> None:

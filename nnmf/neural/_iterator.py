@@ -161,15 +161,17 @@ class DataIter(mx.io.DataIter):
         """The whole epoch of a table in memory."""
         n, table = len(self.ratings), self.ratings
         rows = rng.permutation(n) if self.shuffle else np.arange(n)
-        own = rows[self.rank :: self.n_workers]
-        item = table.item[own]
-        if self._unobserved:
-            drawn = self._unobserved.draw(table.user[rows], rng, self.rank, self.n_workers)
-            own, item = np.repeat(own, 1 + self.negatives), np.column_stack([item, drawn]).ravel()
-            if self.shuffle:
-                order = rng.permutation(np.arange(len(own), dtype=np.int32))
-                own, item = own[order], item[order]
         n_rows = self.n_batches * self.batch_size
+        if not self._unobserved:
+            # All workers' batches together are those of one, whatever fills the last.
+            own = np.resize(rows, n_rows * self.n_workers)[self.rank :: self.n_workers]
+            return own, table.item[own]
+        own = rows[self.rank :: self.n_workers]
+        drawn = self._unobserved.draw(table.user[rows], rng, self.rank, self.n_workers)
+        own, item = np.repeat(own, 1 + self.negatives), np.column_stack([table.item[own], drawn]).ravel()
+        if self.shuffle:
+            order = rng.permutation(np.arange(len(own), dtype=np.int32))
+            own, item = own[order], item[order]
         if n_rows <= len(own):
             return own[:n_rows], item[:n_rows]
         return np.resize(own, n_rows), np.resize(item, n_rows)

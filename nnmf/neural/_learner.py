@@ -192,19 +192,21 @@ class NetworkLearner(Learner):
         """Make what takes the steps of an epoch in this process, of so many rows each, its share of them among other workers."""
         config, share = self.config, self._share
         check_devices(batch_size, self._contexts)
+        # Of rows that a batch looks up each worker moves all, so it sees the others' ratings, too.
+        by_rows = self._trains_rows(batch_size)
         self._iter = DataIter(
             train,
-            share.rows_of_worker(batch_size),
+            batch_size if by_rows else share.rows_of_worker(batch_size),
             seed=config.seed,
             last_batch=config.last_batch or "pad",
             negatives=config.negatives or 0,
-            rank=share.rank,
-            n_workers=share.n_workers,
+            rank=0 if by_rows else share.rank,
+            n_workers=1 if by_rows else share.n_workers,
             label_name=label_name(self.symbol),
             ctx=self.ctx,
         )
-        self.n_streamed = self._iter.n_streamed
-        n_rows = share.rows_of_all(self._iter)
+        n_rows = self._iter.n_streamed if by_rows else share.rows_of_all(self._iter)
+        self.n_streamed = share.n_of(n_rows) if by_rows else self._iter.n_streamed
         trained = with_penalties(self.symbol, config)
         names = [name for name in trained.list_arguments() if name in self.parameters]
         if draws(config):
@@ -214,11 +216,11 @@ class NetworkLearner(Learner):
         else:
             self._optimizer = optimizer(self.symbol, names, config, self._momentum, n_rows, batch_size, busiest(train))
         settings = trained, self.parameters, self._iter, self._optimizer
-        if self._trains_rows(batch_size):
+        if by_rows:
             from ._sparse import SparseTrainer  # and with it Numba, which nothing else here needs
 
             with in_one_sentence(TrainingError, _FAILED):
-                self._trainer: Any = SparseTrainer(*settings, self.ctx)
+                self._trainer: Any = SparseTrainer(*settings, self.ctx, share)
         else:
             self._trainer = DenseTrainer(*settings, self._contexts, config.sweeps or 1, share)
 
@@ -229,6 +231,8 @@ class NetworkLearner(Learner):
             why_not = "its steps carry noise (temperature)"
         elif len(self._contexts) > 1:
             why_not = "several devices share a batch"
+        elif self.config.kvstore == "dist_async" and self._share is not ALONE:
+            why_not = "its workers do not wait for one another (kvstore)"
         if self.config.sparse == "on" and why_not:
             raise ConfigError(f"sparse: got 'on', but the network cannot be trained by rows: {why_not}; leave it out.")
         few = sum(self.sizes.values()) < _ROWS_A_RATING[self.ctx.device_type] * batch_size

@@ -35,7 +35,7 @@ from nnmf.storage import ModelState
 from nnmf.training import Scorer, Snapshot
 
 from ._checks import in_one_sentence
-from ._learner import NetworkLearner
+from ._distributed import DistributedLearner
 from ._presets import PRESETS, defaults_of
 from ._scorer import ARGUMENT, AUXILIARY, NetworkScorer
 
@@ -146,9 +146,17 @@ class NetworkModel(Model):
         """The network, once it is trained; None before."""
         return own_scorer(self.scorer).symbol if self._learned else None  # type: ignore[attr-defined]
 
-    def learner(self, catalogue: Catalogue, start: Snapshot | None) -> NetworkLearner:
+    own_workers = True
+
+    def check_cluster(self) -> None:
+        if self.config.kvstore == "dist_async" and self.config.temperature:
+            raise ConfigError(
+                "kvstore: got 'dist_async' and a temperature, whose noise every worker would add; take dist_sync."
+            )
+
+    def learner(self, catalogue: Catalogue, start: Snapshot | None) -> DistributedLearner:
         logger.info("Device: %s", self.device)
-        return NetworkLearner(
+        return DistributedLearner(
             self._build, self.config, catalogue, start, self.contexts, self._whole_batches and start is None
         )
 

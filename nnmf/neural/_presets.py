@@ -13,6 +13,8 @@ _COMMON: dict[str, Any] = {
     "sparse": "auto",
     "ctx": "auto",
     "keep": None,
+    "kvstore": None,
+    "restarts": None,
 }
 _FAST: dict[str, Any] = {
     **_COMMON,

@@ -24,13 +24,13 @@ class Share:
         # Not by its name, by which MXNet would take a step on each device for large arrays.
         return mx.kv.create("device" if contexts[0].device_type == "gpu" else "local")
 
-    def rows_of_step(self, batch_size: int) -> int:
-        """Rows a step, of about ``batch_size``."""
-        return batch_size
-
     def rows_of_worker(self, batch_size: int) -> int:
         """This process's rows of a step's ``batch_size``."""
         return batch_size
+
+    def n_of(self, n_rows: int) -> int:
+        """How many of the first rows of an epoch, or of a step, are this process's: every n_workers-th, from its rank on."""
+        return len(range(self.rank, n_rows, self.n_workers))
 
     def rows_of_all(self, batches: DataIter) -> int:
         """Rows an epoch of all processes, of which these are this one's."""

@@ -18,6 +18,7 @@ from nnmf.training import Tick
 from . import _rows
 from ._dense import TICK_SECONDS
 from ._iterator import DataIter
+from ._shares import ALONE, Share
 from ._steps import SGD
 
 mx: Any = _mxnet.load()
@@ -104,12 +105,16 @@ class _Layers:
 class _Side:
     """What the tables of users, or those of items, have in common: which rows a batch looks up, and how far each has come."""
 
-    def __init__(self, index: _Mirror, tables: list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]) -> None:
+    def __init__(
+        self, index: _Mirror, tables: list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]], batch_size: int, share: Share
+    ) -> None:
         n_rows = max((len(table) for _, table, *_ in tables), default=0)
         self.index = index
+        self._own = slice(share.rank, None, share.n_workers)
+        self._local = index.host if share.n_workers == 1 else np.empty(batch_size, np.int32)
         self.tables = tables  # of each how it moves, all of it, and a batch's rows and their gradient
         self._place, self._steps = np.zeros(n_rows, np.int32), np.zeros(n_rows, np.int32)
-        self._rows, self._n_rows = np.empty(len(index.host), np.int32), 0
+        self._rows, self._n_rows = np.empty(batch_size, np.int32), 0
 
     def begin(self, n_steps: int) -> None:
         """Before an epoch of so many steps."""
@@ -120,7 +125,9 @@ class _Side:
 
     def look_up(self, index: np.ndarray, step: int) -> None:
         """Hand MXNet the rows of a batch, as they are after so many steps."""
-        self._n_rows = _rows.find_rows(index, self._place, self._rows, self.index.host)
+        self._n_rows = _rows.find_rows(index, self._place, self._rows, self._local)
+        if self._local is not self.index.host:
+            self.index.host[...] = self._local[self._own]
         self.index.push()
         came = self._rows, self._n_rows, self._steps, step
         for (moved, table, rows, _), powers in zip(self.tables, self._powers, strict=True):
@@ -157,6 +164,8 @@ class SparseTrainer:
     data : DataIter
     optimizer : SGD
     ctx : Context
+    share : Share, default=ALONE
+        Of a step's rows; each worker moves all that the step looks up, by the sum of their gradients.
     shared : bool, default=None
         Whether MXNet computes in the memory that the loops see; None: on a CPU.
     """
@@ -168,8 +177,10 @@ class SparseTrainer:
         data: DataIter,
         optimizer: SGD,
         ctx: Any,
+        share: Share = ALONE,
         shared: bool | None = None,
     ) -> None:
+        self._share, self._store = share, share.kvstore([ctx])
         self.parameters, self._data, self._optimizer, self._ctx = parameters, data, optimizer, ctx
         self._shared = ctx.device_type == "cpu" if shared is None else shared
         # What a side's indices lie below: its shortest table, should a network of one's own have several.
@@ -178,7 +189,7 @@ class SparseTrainer:
         self._bind(small, data.provide_label[0].name)
 
     def _bind(self, symbol: Any, label: str) -> None:
-        batch = (self._data.batch_size,)
+        batch = (self._share.n_of(self._data.batch_size),)
         shapes, *_ = symbol.infer_shape(user=batch, item=batch, **{label: batch})
         names, auxiliary = symbol.list_arguments(), symbol.list_auxiliary_states()
         kinds = {"user": np.int32, "item": np.int32}
@@ -202,7 +213,11 @@ class SparseTrainer:
                 mirror[name].push()
                 layers.append((moved, mirror[name], gradient))
         self._layers = _Layers(layers)
-        self._sides = [_Side(mirror[side], tables[side]) for side in ("user", "item")]
+        settings = self._data.batch_size, self._share
+        self._sides = [_Side(mirror[side], tables[side], *settings) for side in ("user", "item")]
+        self._gradients = gradients
+        for name, gradient in gradients.items() if self._store else ():
+            self._store.init(name, gradient)
         self._label, self._auxiliary = mirror[label], auxiliary
         self._executor = symbol.bind(
             self._ctx,
@@ -228,7 +243,7 @@ class SparseTrainer:
 
         for step, batch in enumerate(self._batches()):
             self._step(step, *batch)
-            n = min(data.batch_size, data.n_streamed - done)
+            n = self._share.n_of(min(data.batch_size, data.n_streamed - step * data.batch_size))
             squared_error += _rows.squared_error(self._label.host, self._prediction.host.reshape(-1), n)
             done += n
             if time.perf_counter() - looked > TICK_SECONDS:
@@ -254,10 +269,12 @@ class SparseTrainer:
         """Learn a batch, when so many were learned before."""
         for side, index in zip(self._sides, (user, item), strict=True):
             side.look_up(index, step)
-        self._label.host[...] = rating
+        self._label.host[...] = rating[self._share.rank :: self._share.n_workers]
         self._label.push()
         self._executor.forward(is_train=True)
         self._executor.backward()
+        for name, gradient in self._gradients.items() if self._store else ():
+            self._store.pushpull(name, [gradient])
         mx.nd.waitall()
         self._prediction.pull()
         for side in self._sides:

@@ -50,11 +50,13 @@ def pieces(
     for rows in windows(n, rng):
         own = rows[(rank - n_seen) % n_workers :: n_workers]
         n_seen += len(rows)
-        first = np.concatenate([first, own])[:batch_size]
+        first = np.concatenate([first, rows[: batch_size * n_workers - len(first)]])
         left = np.concatenate([left, own])
         n_whole = min(len(left) // batch_size * batch_size, n_rows)
         if n_whole:
             yield left[:n_whole]
             left, n_rows = left[n_whole:], n_rows - n_whole
     if n_rows:
-        yield np.concatenate([left, np.resize(first, n_rows - len(left))])
+        # All workers' batches together are those of one, whatever fills the last.
+        filling = np.resize(first, (n_rows - len(left)) * n_workers + n_workers)[(rank - n) % n_workers :: n_workers]
+        yield np.concatenate([left, filling[: n_rows - len(left)]])

@@ -161,8 +161,8 @@ class Learner(ABC):
         Ratings an epoch trains on, negatives included; known once `begin` was called.
     advice : str
         What else, besides lower settings, helps where training on this table diverges; "" for nothing.
-    cluster : distributed.Client or None
-        Whose workers train, from `begin` to `end`; None: this process.
+    cluster : distributed.Client, int or None
+        Whose workers train, from `begin` to `end`; a number of workers to start; None: this process.
     """
 
     n_streamed: int

@@ -1,0 +1,67 @@
+"""`Place`: a machine that processes of a job are started on; this one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nnmf._compiled import usable_cores
+
+from ._process import Process, end
+
+_LOOPBACK = "127.0.0.1"
+
+
+class Place:
+    """This machine, whose processes nobody else can reach.
+
+    Parameters
+    ----------
+    folder : Path
+        The job's.
+    n_workers : int
+        Workers that the machine's cores are shared by.
+    """
+
+    host = _LOOPBACK
+
+    def __init__(self, folder: Path, n_workers: int) -> None:
+        self._folder, self._n_workers = folder, n_workers
+        self._processes: dict[str, Process] = {}
+
+    def free_port(self) -> int:
+        """A port that nobody listens on now."""
+        with socket.socket() as probe:
+            probe.bind((self.host, 0))
+            found: int = probe.getsockname()[1]
+            return found
+
+    def start(self, name: str, module: str, variables: dict[str, str], hear: Callable[[dict[str, Any]], Any]) -> None:
+        """Start a process; see `Process`."""
+        if "OMP_NUM_THREADS" not in os.environ:  # else each worker would take all cores
+            variables = {**variables, "OMP_NUM_THREADS": str(max(1, usable_cores() // self._n_workers))}
+        self._processes[name] = Process(name, module, self._folder, variables, hear)
+
+    def tell(self, name: str, order: dict[str, Any]) -> None:
+        """Send an order to a process."""
+        self._processes[name].tell(order)
+
+    def end(self) -> None:
+        """End all processes."""
+        end(self._processes.values())
+
+
+def places_of(cluster: Any, folder: Path) -> list[Place]:
+    """The place of each worker of a job.
+
+    Parameters
+    ----------
+    cluster : int
+        So many workers on this machine.
+    folder : Path
+        The job's.
+    """
+    return [Place(folder, cluster)] * cluster

@@ -1,0 +1,166 @@
+"""`Workers`: processes that train a network together, by MXNet's parameter server, and what they are given and give back."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnmf.config import TrainConfig
+from nnmf.errors import ConfigError, TrainingError
+from nnmf.files import cannot_write
+from nnmf.kvstore import PREFIX, Job, ProcessEnded, places_of
+from nnmf.tables import Ratings
+from nnmf.training import Tick
+
+from ._handover import Setup, hand_over, take_back
+
+logger = logging.getLogger("nnmf")
+
+_WORKER = "nnmf.neural._worker"
+
+
+class Workers:
+    """Workers that train, each on its share of every epoch, from `start` to `end`.
+
+    Parameters
+    ----------
+    cluster : int or distributed.Client
+        So many processes of this machine, or one for each of the cluster's workers.
+    config : TrainConfig
+    symbol : Symbol
+        The network as predictions come from it.
+    sizes : dict of str to int
+        Rows of the "user" and the "item" table.
+    arrays : dict of str to array
+        Parameters as a scorer names them, and momentum.
+    train : Ratings
+    batch_size : int
+        Rows a step, about.
+
+    Attributes
+    ----------
+    arrays : dict of str to array
+        As they stand after the last epoch.
+    n_streamed : int
+        Ratings that all workers train on in an epoch; known once they are started.
+
+    Raises
+    ------
+    ConfigError
+        A batch that cannot be shared alike.
+    """
+
+    def __init__(
+        self,
+        cluster: Any,
+        config: TrainConfig,
+        symbol: Any,
+        sizes: dict[str, int],
+        arrays: dict[str, np.ndarray],
+        train: Ratings,
+        batch_size: int,
+    ) -> None:
+        self._cluster, self._config, self._symbol, self._sizes, self.arrays = cluster, config, symbol, sizes, arrays
+        self._train, self._restarts = train, config.restarts or 0
+        self._kind = config.kvstore or "dist_sync"
+        self._batch_size, self._is_given = batch_size, batch_size == config.batch_size
+        self._folder: Path | None = None
+        self._job: Job | None = None
+        self.n_streamed = 0
+
+    def start(self) -> None:
+        """Start the workers."""
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._train.home))
+            places = places_of(self._cluster, self._folder)
+            hand_over(self._folder, self._setup(len(places)), self._symbol, self.arrays, self._train)
+        except OSError as error:
+            raise cannot_write(self._folder or Path(tempfile.gettempdir()), error) from None
+        self._job = Job(places, _WORKER)
+        self.n_streamed = sum(message["n_streamed"] for message in self._job.ready)
+        logger.info("KVStore: %d workers, %s.", len(places), self._kind)
+
+    def _setup(self, n_workers: int) -> Setup:
+        train = self._train
+        return Setup(
+            config=self._config.to_dict(),
+            kvstore=self._kind,
+            n_workers=n_workers,
+            batch_size=self._rows_of_step(n_workers),
+            sizes=self._sizes,
+            name=train.name,
+            scale=train.scale,
+            is_mapped=train.home is not None,
+        )
+
+    def _rows_of_step(self, n_workers: int) -> int:
+        """Rows a step: of all workers together, or, where they wait for nobody, of one."""
+        if self._kind != "dist_sync" or self._batch_size % n_workers == 0:
+            return self._batch_size
+        if self._is_given:
+            raise ConfigError(
+                f"batch_size: got {self._batch_size}, which {n_workers} workers cannot share alike; give a multiple of {n_workers}."
+            )
+        return math.ceil(self._batch_size / n_workers) * n_workers
+
+    def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        """Train an epoch; returns the RMSE over its ratings.
+
+        Raises
+        ------
+        TrainingError
+            A process ended, and is not to be started again.
+        """
+        while True:
+            try:
+                if self._job is None:
+                    self.start()
+                return self._epoch(number, learning_rate, tick)
+            except ProcessEnded as error:
+                self.end()
+                if not self._restarts:
+                    raise TrainingError(
+                        f"{error} in epoch {number}, so training stopped; with restarts (--restarts N) it goes on from the epoch "
+                        "before by itself."
+                    ) from None
+                self._restarts -= 1
+                logger.warning(
+                    "%s in epoch %d; all processes are started again, from the end of epoch %d (%d restarts left).",
+                    error,
+                    number,
+                    number - 1,
+                    self._restarts,
+                )
+
+    def _epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
+        job, folder = self._job, self._folder
+        assert job is not None and folder is not None
+        job.tell(number=number, learning_rate=learning_rate)
+        n_workers = len(job.workers)
+        done: dict[str, dict[str, Any]] = {}
+        while len(done) < n_workers:
+            message = job.hear()
+            if "epoch" in message:
+                done[message["from"]] = message
+            else:
+                rmse = float(message["rmse"])
+                tick(min(message["done"] * n_workers, self.n_streamed), lambda rmse=rmse: rmse)  # type: ignore[misc]
+        self.arrays = take_back(folder)
+        squares = [
+            ready["n_streamed"] * done[name]["rmse"] ** 2 for name, ready in zip(job.workers, job.ready, strict=True)
+        ]
+        return math.sqrt(math.fsum(squares) / self.n_streamed)
+
+    def end(self) -> None:
+        """End all processes; nothing is left of them."""
+        if self._job is not None:
+            self._job.end()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._job = self._folder = None

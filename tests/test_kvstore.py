@@ -1,0 +1,306 @@
+"""Networks trained by several processes: the training of one, and what becomes of them when one ends, is interrupted or killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnmf
+from nnmf.errors import ConfigError, TrainingError
+from nnmf.testing import low_rank
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+SETTINGS = {
+    "tutorial": ("plain", {"preset": "tutorial", "batch_size": 64, "l2": 0.01, "schedule": "exponential"}),
+    "layers": ("biased_mlp", {"seed": 4}),
+    "noise": ("histories", {"temperature": 1.0, "n_factors": 4}),
+    "negatives": ("biased", {"negatives": 1, "batch_size": 64}),
+    "rows": ("biased_mlp", {"sparse": "on", "batch_size": 32}),
+    "discarded": ("plain", {"batch_size": 32, "last_batch": "discard"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path, monkeypatch):
+    """A job leaves no process, and no file in the folder for temporary ones."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    yield
+    assert nodes() == {}
+    assert list((tmp_path / "temporary").glob("nnmf-*")) == []
+
+
+def nodes() -> dict[str, int]:
+    """The processes of all jobs, by role, workers by number."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = dict(
+                text.split("=", 1)
+                for text in (folder / "environ").read_text().split("\0")
+                if text.startswith(("DMLC_", "NNMF_RANK"))
+            )
+            if "DMLC_ROLE" in variables:
+                found[variables["DMLC_ROLE"] + variables.get("NNMF_RANK", "")] = int(folder.name)
+    return found
+
+
+def listening(pids) -> set[str]:
+    """Addresses, in the hexadecimal of /proc, at which processes listen."""
+    sockets = {str(link.readlink()) for pid in pids for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def fitted(case, table, callbacks=(), **settings):
+    name, own = SETTINGS[case]
+    train, valid = table.split(0.8, seed=1)
+    own = {"n_epochs": 4, "keep": "last", "ctx": "cpu", **own}
+    cluster = settings.pop("cluster", None)
+    return nnmf.fit(name, train, valid, cluster=cluster, callbacks=callbacks, **{**own, **settings})
+
+
+def curve(model):
+    return np.array([(result.train_rmse, result.valid_rmse) for result in model.history])
+
+
+def assert_same(one, other, tolerance):
+    np.testing.assert_allclose(curve(other), curve(one), rtol=tolerance)
+    found = other.scorer.arrays()
+    for name, array in one.scorer.arrays().items():
+        assert np.abs(found[name] - array).max() <= tolerance * np.abs(array).max(), name
+
+
+def killing(role, number=signal.SIGKILL, epochs=(2,)):
+    """A callback that ends a process after some epochs."""
+
+    def callback(result, model):
+        if result.epoch in epochs:
+            os.kill(nodes()[role], number)
+
+    return callback
+
+
+# -- the training of one process ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "case", ["layers", *(pytest.param(case, marks=pytest.mark.slow) for case in SETTINGS if case != "layers")]
+)
+def test_one_worker_trains_as_one_process_bit_for_bit(case, small):
+    assert_same(fitted(case, small), fitted(case, small, cluster="local:1"), 0)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "tutorial",
+        *(pytest.param(case, marks=pytest.mark.slow) for case in ("layers", "rows", "negatives", "noise", "discarded")),
+    ],
+)
+def test_two_workers_of_half_the_batch_train_as_one_process(case):
+    # A number that two cannot share; where all ratings are one step it is to be one that they can.
+    table = low_rank(n_ratings=1500 if case == "noise" else 1501)
+    one = fitted(case, table)
+    assert len(np.unique(curve(one), axis=0)) == 4
+    assert_same(one, fitted(case, table, cluster="local:2"), 2e-5)
+
+
+@pytest.mark.slow
+def test_two_workers_keep_the_tutorial_s_curve(u1):
+    train, test = u1
+    settings = {"preset": "tutorial", "n_epochs": 6, "ctx": "cpu", "keep": "last", "schedule": "linear"}
+    one = nnmf.fit("one_layer_mlp", train, test, **settings)
+    two = nnmf.fit("one_layer_mlp", train, test, cluster="local:2", **settings)
+    np.testing.assert_allclose(curve(two), curve(one), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_mapped_table_is_streamed_as_by_one_process(small, tmp_path):
+    small.store(tmp_path / "table")
+    mapped = nnmf.Ratings.open(tmp_path / "table")
+    settings = {"n_epochs": 3, "ctx": "cpu", "batch_size": 64}
+    one, two = (nnmf.fit("biased", mapped, cluster=cluster, **settings) for cluster in (None, "local:2"))
+    np.testing.assert_allclose(
+        two.predict_index(small.user, small.item), one.predict_index(small.user, small.item), 1e-4
+    )
+    assert {
+        path.name.rstrip("0123456789") for path in (tmp_path / "table").iterdir() if path.name.startswith("nnmf-")
+    } == set()
+
+
+@pytest.mark.slow
+def test_workers_that_wait_for_nobody_learn(u1):
+    train, test = u1
+    settings = {"preset": "tutorial", "n_epochs": 6, "ctx": "cpu", "keep": "last"}
+    model = nnmf.fit("one_layer_mlp", train, test, cluster="local:2", kvstore="dist_async", **settings)
+    assert 0.93 < model.history[-1].valid_rmse < 0.985 < model.history[0].valid_rmse
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_with_any_number_of_workers(small, tmp_path):
+    train, valid = small.split(0.8, seed=1)
+    whole = fitted("layers", small)
+    fitted("layers", small, cluster="local:2", n_epochs=2).save(tmp_path / "half")
+    for cluster in (None, "local:2"):
+        half = nnmf.load(tmp_path / "half")
+        half.config = nnmf.TrainConfig(**{**half.config.to_dict(), "n_epochs": 4})
+        assert curve(half.resume(train, valid, cluster=cluster)).shape == (4, 2)
+        assert half.history[-1].valid_rmse == pytest.approx(whole.history[-1].valid_rmse, rel=0.01)
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------------
+def test_what_cannot_be_done_is_refused_before_anything_is_started(small):
+    with pytest.raises(
+        ConfigError, match="batch_size: got 63, which 2 workers cannot share alike; give a multiple of 2"
+    ):
+        fitted("tutorial", small, cluster="local:2", batch_size=63)
+    with pytest.raises(ConfigError, match=r"kvstore: got 'dist_sync', which is for the workers of a cluster; give one"):
+        fitted("tutorial", small, kvstore="dist_sync")
+    with pytest.raises(ConfigError, match=r"restarts: got 2, which is for the workers of a cluster"):
+        fitted("tutorial", small, restarts=2)
+    with pytest.raises(ConfigError, match="kvstore: got 'dist_async' and a temperature"):
+        fitted("noise", small, cluster="local:2", kvstore="dist_async")
+    with pytest.raises(ConfigError, match="kvstore: got 'nccl' instead of one of"):
+        fitted("tutorial", small, cluster="local:2", kvstore="nccl")
+    with pytest.raises(ConfigError, match="kvstore: svd has no such setting"):
+        nnmf.fit("svd", small, kvstore="dist_sync")
+    with pytest.raises(ConfigError, match=r"cluster: got 'local:0'; give local:N"):
+        fitted("tutorial", small, cluster="local:0")
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------------
+def test_only_this_machine_reaches_the_processes(small):
+    seen = {}
+
+    def look(result, model):
+        seen.update(nodes=nodes(), listening=listening(nodes().values()))
+
+    fitted("tutorial", small, [look], cluster="local:2", n_epochs=1)
+    assert sorted(seen["nodes"]) == ["scheduler", "server", "worker0", "worker1"]
+    assert seen["listening"] == {"0100007F"}
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [
+        ("worker1", "worker 2"),
+        pytest.param("worker0", "worker 1", marks=pytest.mark.slow),
+        ("server", "server 1"),
+        pytest.param("scheduler", "scheduler", marks=pytest.mark.slow),
+    ],
+)
+def test_a_process_that_is_killed_ends_the_training_in_a_sentence(role, name, small):
+    train, _ = small.split(0.8, seed=1)
+    model = nnmf.kinds.make_model("plain", preset="tutorial", n_epochs=50, batch_size=32, ctx="cpu")
+    start = time.monotonic()
+    with pytest.raises(
+        TrainingError, match=rf"^KVStore's {name} was ended by signal 9 \(SIGKILL\) in epoch 3, so training"
+    ):
+        model.fit(train, cluster="local:2", callbacks=[killing(role)])
+    assert time.monotonic() - start < 30
+    assert len(model.history) == 2  # what was finished is kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("role", "number"), [("worker0", signal.SIGKILL), ("server", signal.SIGTERM)])
+def test_restarts_go_on_from_the_last_epoch(role, number, small, caplog):
+    whole = fitted("layers", small, cluster="local:2")
+    again = fitted("layers", small, [killing(role, number)], cluster="local:2", restarts=1)
+    assert_same(whole, again, 0)
+    assert (
+        f"({number.name}) in epoch 3; all processes are started again, from the end of epoch 2 (0 restarts left)."
+        in caplog.text
+    )
+
+
+@pytest.mark.slow
+def test_restarts_come_to_an_end(small):
+    with pytest.raises(TrainingError, match="KVStore's worker 1 was ended by signal 9"):
+        fitted("layers", small, [killing("worker0", epochs=(1, 2, 3))], cluster="local:2", restarts=2)
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_says_why(small, monkeypatch):
+    monkeypatch.setenv("MXNET_KVSTORE_BIGARRAY_BOUND", "no number")
+    with pytest.raises(
+        TrainingError, match=r"^KVStore's .* ended with exit code 1 \(.*MXNET_KVSTORE_BIGARRAY_BOUND.*\)$"
+    ):
+        fitted("layers", small, cluster="local:2")
+
+
+@pytest.mark.slow
+def test_training_that_diverges_says_so(small):
+    with pytest.raises(TrainingError, match=r"training diverged in epoch .*; lower learning_rate"):
+        fitted("tutorial", small, cluster="local:2", learning_rate=1e4)
+
+
+_LONG = """
+import nnmf
+from nnmf.testing import low_rank
+print("started", flush=True)
+nnmf.fit("plain", low_rank(), n_epochs=100000, ctx="cpu", cluster="local:2", callbacks=[lambda result, model: print(result.epoch, flush=True)])
+"""
+
+
+def wait_until(true, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_nothing_outlives_the_process_that_trains(number):
+    with subprocess.Popen(
+        [sys.executable, "-c", _LONG], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        while parent.stdout.readline() != "2\n":
+            assert parent.poll() is None, parent.stderr.read()
+        assert len(nodes()) == 4
+        parent.send_signal(number)
+        parent.communicate(timeout=30)
+        wait_until(lambda: not nodes())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_ended_keeps_its_epochs_and_is_resumed(number, code, tmp_path):
+    command = [sys.executable, "-m", "nnmf.train", "--cluster", "local:2"]
+    flags = [
+        "--dataset",
+        "synthetic",
+        "--network",
+        "plain",
+        "--n-epochs",
+        "1000",
+        "--ctx",
+        "cpu",
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stderr is not None
+        for line in parent.stderr:
+            if line.startswith("Epoch 2:"):
+                break
+        parent.send_signal(number)
+        _, err = parent.communicate(timeout=60)
+    assert parent.returncode == code, err
+    assert "finished epochs are kept in" in err
+    done = len(nnmf.load(tmp_path / "run").history)
+    again = subprocess.run(
+        [*command, "--resume", str(tmp_path / "run"), "--n-epochs", str(done + 1)], capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert f"Going on after epoch {done}." in again.stderr
