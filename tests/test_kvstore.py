@@ -158,6 +158,68 @@ def test_a_run_is_resumed_with_any_number_of_workers(small, tmp_path):
         assert half.history[-1].valid_rmse == pytest.approx(whole.history[-1].valid_rmse, rel=0.01)
 
 
+# -- on a cluster ------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def client():
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sees", [True, False])
+def test_workers_of_a_cluster_train_as_one_process(client, small, sees, monkeypatch):
+    from nnmf.kvstore import _remote
+
+    ask, opened = _remote.RemotePlace._ask, []
+
+    def blind(self, function, *arguments):
+        if function is _remote._open and not sees:  # as where the worker's machine has other disks
+            opened.append(arguments[-1])
+            if arguments[-1] is None:
+                return False
+        return ask(self, function, *arguments)
+
+    monkeypatch.setattr(_remote.RemotePlace, "_ask", blind)
+    assert_same(fitted("layers", small), fitted("layers", small, cluster=client), 2e-5)
+    assert [content is not None for content in opened] == ([] if sees else [False, True] * 2)
+
+
+@pytest.mark.slow
+def test_a_worker_of_the_cluster_that_is_killed_is_done_without(client, small):
+    def kill(result, model):
+        if result.epoch == 2:
+            os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
+
+    start = time.monotonic()
+    with pytest.raises(
+        TrainingError, match=r"^KVStore's .* is lost with the Dask worker tcp://127.0.0.1:\d+ .* in epoch 3"
+    ):
+        fitted("layers", small, [kill], cluster=client)
+    assert time.monotonic() - start < 30
+    client.wait_for_workers(2, timeout=30)
+    whole = fitted("layers", small)
+    assert_same(whole, fitted("layers", small, [kill], cluster=client, restarts=1), 2e-5)
+
+
+@pytest.mark.slow
+def test_a_job_that_nobody_asks_for_is_ended(client, small, monkeypatch, tmp_path):
+    from nnmf.cluster import workers_of
+    from nnmf.kvstore import _remote
+
+    monkeypatch.setattr(_remote.RemotePlace, "_listen", lambda *_: None)
+    client.run(lambda: setattr(__import__("nnmf.kvstore._remote", fromlist=["_"]), "_LEASE_SECONDS", 1.0))
+    place = _remote.RemotePlace(client, workers_of(client)[0], tmp_path, 1)
+    place.start("server", "nnmf.kvstore._node", {"DMLC_ROLE": "scheduler"}, print)
+    assert len(nodes()) == 1
+    wait_until(lambda: not nodes())
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------------
 def test_what_cannot_be_done_is_refused_before_anything_is_started(small):
     with pytest.raises(

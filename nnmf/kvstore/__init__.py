@@ -6,7 +6,6 @@ Nothing here imports MXNet but in such a process.
 from __future__ import annotations
 
 from ._child import PREFIX, Orders
-from ._job import Job, ProcessEnded
-from ._places import Place, places_of
+from ._job import Job, ProcessEnded, places_of
 
-__all__ = ["PREFIX", "Job", "Orders", "Place", "ProcessEnded", "places_of"]
+__all__ = ["PREFIX", "Job", "Orders", "ProcessEnded", "places_of"]

@@ -5,19 +5,43 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from nnmf import errors
+from nnmf.cluster import workers_of
 from nnmf.errors import BackendError, TrainingError
 
 from ._places import Place
+from ._remote import RemotePlace
 
 logger = logging.getLogger("nnmf")
 
 # Seconds in which all processes have to find each other.
 _START_SECONDS = 120.0
 _NODE = "nnmf.kvstore._node"
+
+
+AnyPlace = Place | RemotePlace
+
+
+def places_of(cluster: Any, folder: Path) -> list[AnyPlace]:
+    """The place of each worker of a job.
+
+    Parameters
+    ----------
+    cluster : int or distributed.Client
+        So many workers on this machine, or one for each of the cluster's.
+    folder : Path
+        The job's.
+    """
+    if isinstance(cluster, int):
+        return [Place(folder, cluster)] * cluster
+    workers = workers_of(cluster)
+    on_host = Counter(worker.host for worker in workers)
+    return [RemotePlace(cluster, worker, folder, on_host[worker.host]) for worker in workers]
 
 
 class ProcessEnded(TrainingError):
@@ -30,7 +54,7 @@ class Job:
     Parameters
     ----------
     places : sequence of Place
-        Of each worker; the first is the scheduler's, too, and each has a server.
+        Of each worker, see `places_of`; the first is the scheduler's, too, and each has a server.
     module : str
         What a worker runs; it finds its number in ``NNMF_RANK``, answers an error with ``error`` and ``text``, and says
         ``ready`` once the store is open.
@@ -43,7 +67,7 @@ class Job:
         They did not find each other in time.
     """
 
-    def __init__(self, places: Sequence[Place], module: str) -> None:
+    def __init__(self, places: Sequence[AnyPlace], module: str) -> None:
         self._places, self._heard = places, queue.SimpleQueue[dict[str, Any]]()
         distinct = list(dict.fromkeys(places))
         self.workers = [f"worker {number}" for number in range(1, len(places) + 1)]
@@ -73,7 +97,7 @@ class Job:
             self.end()
             raise
 
-    def _start(self, place: Place, name: str, module: str, variables: dict[str, str]) -> None:
+    def _start(self, place: AnyPlace, name: str, module: str, variables: dict[str, str]) -> None:
         place.start(name, module, {**variables, "DMLC_NODE_HOST": place.host}, self._heard.put)
 
     def _all_ready(self) -> list[dict[str, Any]]:
@@ -104,6 +128,10 @@ class Job:
         if "ended" in message:
             raise ProcessEnded(f"KVStore's {message['from']} {message['ended']}")
         return message
+
+    def collect(self, name: str) -> None:
+        """See to it that a file of the first worker is in the job's folder here."""
+        self._places[0].collect(name)
 
     def end(self) -> None:
         """End all processes."""

@@ -1,4 +1,4 @@
-"""`Place`: a machine that processes of a job are started on; this one."""
+"""`Place`: where processes of a job are started; on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class Place:
-    """This machine, whose processes nobody else can reach.
+    """This machine.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ class Place:
         The job's.
     n_workers : int
         Workers that the machine's cores are shared by.
+    host : str, default="127.0.0.1"
+        The address at which processes listen; by default nobody else can reach them.
     """
 
-    host = _LOOPBACK
-
-    def __init__(self, folder: Path, n_workers: int) -> None:
-        self._folder, self._n_workers = folder, n_workers
+    def __init__(self, folder: Path, n_workers: int, host: str = _LOOPBACK) -> None:
+        self._folder, self._n_workers, self.host = folder, n_workers, host
         self._processes: dict[str, Process] = {}
 
     def free_port(self) -> int:
@@ -49,19 +49,9 @@ class Place:
         """Send an order to a process."""
         self._processes[name].tell(order)
 
+    def collect(self, name: str) -> None:
+        """See to it that a file that a worker wrote into its folder is in that of the job here."""
+
     def end(self) -> None:
         """End all processes."""
         end(self._processes.values())
-
-
-def places_of(cluster: Any, folder: Path) -> list[Place]:
-    """The place of each worker of a job.
-
-    Parameters
-    ----------
-    cluster : int
-        So many workers on this machine.
-    folder : Path
-        The job's.
-    """
-    return [Place(folder, cluster)] * cluster

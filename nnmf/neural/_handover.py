@@ -17,7 +17,9 @@ mx: Any = _mxnet.load()
 
 #: what the name of a parameter's momentum begins with among arrays
 MOMENTUM = "mom:"
-_SETUP, _SYMBOL, _START, _END = "setup.json", "symbol.json", "start.npz", "end.npz"
+#: what an epoch leaves
+END = "end.npz"
+_SETUP, _SYMBOL, _START = "setup.json", "symbol.json", "start.npz"
 _COLUMNS = {"user": np.int32, "item": np.int32, "rating": np.float32}
 
 
@@ -74,14 +76,14 @@ def take_over(folder: Path) -> tuple[Setup, Any, dict[str, np.ndarray], Ratings]
 
 def give_back(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write what an epoch left."""
-    with (folder / _END).open("wb") as file:
+    with (folder / END).open("wb") as file:
         write_arrays(file, arrays)
 
 
 def take_back(folder: Path) -> dict[str, np.ndarray]:
     """What `give_back` wrote."""
-    found = _arrays(folder / _END)
-    (folder / _END).unlink()
+    found = _arrays(folder / END)
+    (folder / END).unlink()
     return found
 
 

@@ -18,7 +18,7 @@ from nnmf.kvstore import PREFIX, Job, ProcessEnded, places_of
 from nnmf.tables import Ratings
 from nnmf.training import Tick
 
-from ._handover import Setup, hand_over, take_back
+from ._handover import END, Setup, hand_over, take_back
 
 logger = logging.getLogger("nnmf")
 
@@ -151,6 +151,7 @@ class Workers:
             else:
                 rmse = float(message["rmse"])
                 tick(min(message["done"] * n_workers, self.n_streamed), lambda rmse=rmse: rmse)  # type: ignore[misc]
+        job.collect(END)
         self.arrays = take_back(folder)
         squares = [
             ready["n_streamed"] * done[name]["rmse"] ** 2 for name, ready in zip(job.workers, job.ready, strict=True)
