@@ -145,19 +145,15 @@ class TrainConfig(_Checked):
     )
     seed: int = _setting(0, "of initial values, order of ratings and dropout", low=0, high=2**31 - 1)
     ctx: str | None = _setting(
-        None, "device: auto, cpu, gpu or gpu(N); several, such as gpu(0),gpu(1), share each batch", check=parse_contexts
+        None, "device: auto, cpu, gpu or gpu(N), or several: gpu(0),gpu(1)", check=parse_contexts
     )
     kvstore: str | None = _setting(
         None,
-        "how the workers of a cluster train a network: dist_sync, the training of one process, or dist_async, in which none "
-        "waits for another; default: dist_sync",
+        "how a cluster trains a network: dist_sync, as one process does, or dist_async, where no worker waits; default: dist_sync",
         choices=("dist_sync", "dist_async"),
     )
     restarts: int | None = _setting(
-        None,
-        "times that the workers of a network are started again, from the last epoch, where one of their processes ends",
-        low=0,
-        high=1000,
+        None, "times that a network's workers are started again after one ended", low=0, high=1000
     )
     n_threads: int | None = _setting(
         None, "threads that train; the result is the same for any number", low=1, high=1024

@@ -84,7 +84,7 @@ class Workers:
             raise cannot_write(self._folder or Path(tempfile.gettempdir()), error) from None
         self._job = Job(places, _WORKER)
         self.n_streamed = sum(message["n_streamed"] for message in self._job.ready)
-        logger.info("KVStore: %d workers, %s.", len(places), self._kind)
+        logger.info("KVStore: %d worker%s, %s.", len(places), "s" if len(places) > 1 else "", self._kind)
 
     def _setup(self, n_workers: int) -> Setup:
         train = self._train
