@@ -29,6 +29,7 @@ TITLES = {
     "ranking": "lists",
     "datasets": "known data",
     "tables": "ratings, ids",
+    "kvstore": "processes",
     "networks": "what is set",
     "_registry": "networks by name",
     "_columns": "their parts",

@@ -116,6 +116,12 @@ def test_two_workers_of_half_the_batch_train_as_one_process(case):
 
 
 @pytest.mark.slow
+def test_workers_take_the_devices_in_turns(small):
+    three = fitted("tutorial", small, cluster="local:3", ctx="cpu(0),cpu(1)", batch_size=66)
+    assert_same(fitted("tutorial", small, batch_size=66), three, 2e-5)
+
+
+@pytest.mark.slow
 def test_two_workers_keep_the_tutorial_s_curve(u1):
     train, test = u1
     settings = {"preset": "tutorial", "n_epochs": 6, "ctx": "cpu", "keep": "last", "schedule": "linear"}

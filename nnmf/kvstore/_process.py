@@ -68,7 +68,8 @@ class Process:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
-                self._hear({"from": self.name, **json.loads(line)})
+                with contextlib.suppress(ValueError):  # what a library prints before the process minds its output
+                    self._hear({"from": self.name, **json.loads(line)})
         self._hear({"from": self.name, "ended": _told(self._process.wait(), self._last_line())})
 
     def _last_line(self) -> str:

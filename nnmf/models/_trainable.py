@@ -45,8 +45,9 @@ class Trainable(Kind):
         progress : Progress or bool, default=None
             Told how the running epoch goes. None: a bar in a notebook alone; True: a bar, or log lines; False: nobody.
         cluster : str or distributed.Client, default=None
-            Workers to train with, which change no bit of what is learned: a client of Dask, ``"local:4"`` for four processes on
-            this machine, ``"tcp://HOST:8786"`` of a scheduler, or the path of its file. None: this process.
+            Workers to train with, which change no bit of what is learned, or of a network nothing but rounding (see its ``kvstore``):
+            a client of Dask, ``"local:4"`` for four processes on this machine, ``"tcp://HOST:8786"`` of a scheduler, or the path of
+            its file. None: this process.
 
         Returns
         -------
