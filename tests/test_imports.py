@@ -190,7 +190,7 @@ def test_dir_lists_the_public_names():
 
 @pytest.mark.parametrize("module", ["nnmf", *(f"nnmf.{name}" for name in (
     "tables", "datasets", "metrics", "config", "ranking", "training", "onnx", "storage", "models", "factorization", "kinds",
-    "testing", "commands", "data", "train", "predict",
+    "testing", "commands", "data", "train", "predict", "kvstore",
 ))])  # fmt: skip
 def test_importing_loads_nothing_heavy(module):
     heavy = ["mxnet", "duckdb", "requests", "onnx", "onnxruntime", "pandas", "dask", "distributed", "pytest"]

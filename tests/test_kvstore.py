@@ -153,6 +153,13 @@ def test_workers_that_wait_for_nobody_learn(u1):
 
 
 @pytest.mark.slow
+def test_batches_of_workers_that_do_not_wait_are_what_each_has_at_most(caplog):
+    caplog.set_level("INFO", "nnmf")
+    fitted("tutorial", low_rank(n_ratings=110), cluster="local:2", kvstore="dist_async")
+    assert "Batches of 44: all that each worker has of the ratings." in caplog.text
+
+
+@pytest.mark.slow
 def test_a_run_is_resumed_with_any_number_of_workers(small, tmp_path):
     train, valid = small.split(0.8, seed=1)
     whole = fitted("layers", small)

@@ -21,6 +21,8 @@ logger = logging.getLogger("nnmf")
 
 # Seconds in which all processes have to find each other.
 _START_SECONDS = 120.0
+# Seconds that a cluster without workers has to get one in.
+_WORKER_SECONDS = 30
 _NODE = "nnmf.kvstore._node"
 
 
@@ -36,9 +38,18 @@ def places_of(cluster: Any, folder: Path) -> list[AnyPlace]:
         So many workers on this machine, or one for each of the cluster's.
     folder : Path
         The job's.
+
+    Raises
+    ------
+    BackendError
+        The cluster has no workers, and none come.
     """
     if isinstance(cluster, int):
         return [Place(folder, cluster)] * cluster
+    try:
+        cluster.wait_for_workers(1, timeout=_WORKER_SECONDS)  # where one was lost, another may be on its way
+    except TimeoutError:
+        raise BackendError(f"cluster: no worker is left of it, and none came within {_WORKER_SECONDS} s.") from None
     workers = workers_of(cluster)
     on_host = Counter(worker.host for worker in workers)
     return [RemotePlace(cluster, worker, folder, on_host[worker.host]) for worker in workers]
@@ -72,21 +83,20 @@ class Job:
         distinct = list(dict.fromkeys(places))
         self.workers = [f"worker {number}" for number in range(1, len(places) + 1)]
         root = places[0]
-        port = root.free_port()
-        shared = {
-            "DMLC_PS_ROOT_URI": root.host,
-            "DMLC_PS_ROOT_PORT": str(port),
-            "DMLC_NUM_SERVER": str(len(distinct)),
-            "DMLC_NUM_WORKER": str(len(places)),
-        }
-        if any(not place.host.startswith("127.") for place in places):
-            logger.warning(
-                "KVStore's ports (%s:%d, and others that it chooses) ask nobody who he is, and run what they are sent: they are for "
-                "a network that you trust.",
-                root.host,
-                port,
-            )
         try:
+            shared = {
+                "DMLC_PS_ROOT_URI": root.host,
+                "DMLC_PS_ROOT_PORT": str(root.free_port()),
+                "DMLC_NUM_SERVER": str(len(distinct)),
+                "DMLC_NUM_WORKER": str(len(places)),
+            }
+            if any(not place.host.startswith("127.") for place in places):
+                logger.warning(
+                    "KVStore's ports (%s:%s, and others that it chooses) ask nobody who he is, and run what they are sent: they are "
+                    "for a network that you trust.",
+                    root.host,
+                    shared["DMLC_PS_ROOT_PORT"],
+                )
             self._start(root, "scheduler", _NODE, {**shared, "DMLC_ROLE": "scheduler"})
             for number, place in enumerate(distinct, 1):
                 self._start(place, f"server {number}", _NODE, {**shared, "DMLC_ROLE": "server"})

@@ -69,7 +69,7 @@ class Workers:
         self._cluster, self._config, self._symbol, self._sizes, self.arrays = cluster, config, symbol, sizes, arrays
         self._train, self._restarts = train, config.restarts or 0
         self._kind = config.kvstore or "dist_sync"
-        self._batch_size, self._is_given = batch_size, batch_size == config.batch_size
+        self._batch_size = batch_size
         self._folder: Path | None = None
         self._job: Job | None = None
         self.n_streamed = 0
@@ -77,7 +77,7 @@ class Workers:
     def start(self) -> None:
         """Start the workers."""
         try:
-            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._train.home))
+            self._folder = _folder(self._train.home)
             places = places_of(self._cluster, self._folder)
             hand_over(self._folder, self._setup(len(places)), self._symbol, self.arrays, self._train)
         except OSError as error:
@@ -101,9 +101,14 @@ class Workers:
 
     def _rows_of_step(self, n_workers: int) -> int:
         """Rows a step: of all workers together, or, where they wait for nobody, of one."""
-        if self._kind != "dist_sync" or self._batch_size % n_workers == 0:
+        if self._kind == "dist_async":
+            share = math.ceil(len(self._train) * (1 + (self._config.negatives or 0)) / n_workers)
+            if self._batch_size > share:
+                logger.info("Batches of %d: all that each worker has of the ratings.", share)
+            return min(self._batch_size, share)
+        if self._batch_size % n_workers == 0:
             return self._batch_size
-        if self._is_given:
+        if self._batch_size == self._config.batch_size:
             raise ConfigError(
                 f"batch_size: got {self._batch_size}, which {n_workers} workers cannot share alike; give a multiple of {n_workers}."
             )
@@ -165,3 +170,11 @@ class Workers:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._job = self._folder = None
+
+
+def _folder(home: Path | None) -> Path:
+    """A new folder: beside a mapped table, whose disk has room for its columns, or where temporary ones are."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix=PREFIX))
