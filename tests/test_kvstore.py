@@ -227,7 +227,7 @@ def test_a_job_that_nobody_asks_for_is_ended(client, small, monkeypatch, tmp_pat
 
     monkeypatch.setattr(_remote.RemotePlace, "_listen", lambda *_: None)
     client.run(lambda: setattr(__import__("nnmf.kvstore._remote", fromlist=["_"]), "_LEASE_SECONDS", 1.0))
-    place = _remote.RemotePlace(client, workers_of(client)[0], tmp_path, 1)
+    place = _remote.RemotePlace(client, workers_of(client)[0].address, tmp_path, 1)
     place.start("server", "nnmf.kvstore._node", {"DMLC_ROLE": "scheduler"}, print)
     assert len(nodes()) == 1
     wait_until(lambda: not nodes())

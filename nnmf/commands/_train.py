@@ -63,8 +63,8 @@ def _parser() -> Parser:
     parser.add_argument(
         "--cluster",
         metavar="local:N|tcp://HOST:PORT|FILE",
-        help="workers of Dask to train with, which change no bit of what is learned: processes on this machine, or those of the "
-        "scheduler at an address or of a scheduler file (default: this process trains)",
+        help="workers to train with, which change no bit of what is learned, or of a network nothing but rounding (see --kvstore): "
+        "processes on this machine, or Dask's of the scheduler at an address or of a scheduler file (default: this process trains)",
     )
     output = parser.add_argument_group("output")
     output.add_argument(

@@ -15,14 +15,12 @@ from nnmf.cluster import workers_of
 from nnmf.errors import BackendError, TrainingError
 
 from ._places import Place
-from ._remote import RemotePlace
+from ._remote import RemotePlace, host_of
 
 logger = logging.getLogger("nnmf")
 
 # Seconds in which all processes have to find each other.
 _START_SECONDS = 120.0
-# Seconds that a cluster without workers has to get one in.
-_WORKER_SECONDS = 30
 _NODE = "nnmf.kvstore._node"
 
 
@@ -46,13 +44,9 @@ def places_of(cluster: Any, folder: Path) -> list[AnyPlace]:
     """
     if isinstance(cluster, int):
         return [Place(folder, cluster)] * cluster
-    try:
-        cluster.wait_for_workers(1, timeout=_WORKER_SECONDS)  # where one was lost, another may be on its way
-    except TimeoutError:
-        raise BackendError(f"cluster: no worker is left of it, and none came within {_WORKER_SECONDS} s.") from None
-    workers = workers_of(cluster)
-    on_host = Counter(worker.host for worker in workers)
-    return [RemotePlace(cluster, worker, folder, on_host[worker.host]) for worker in workers]
+    addresses = [worker.address for worker in workers_of(cluster)]
+    on_host = Counter(map(host_of, addresses))
+    return [RemotePlace(cluster, address, folder, on_host[host_of(address)]) for address in addresses]
 
 
 class ProcessEnded(TrainingError):

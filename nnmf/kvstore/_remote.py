@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ._child import PREFIX
 from ._places import Place
@@ -23,11 +24,14 @@ from ._places import Place
 if TYPE_CHECKING:
     from distributed import Client
 
-    from nnmf.cluster import Worker
-
 # Seconds without a question after which a job is taken for dead, and that an answer waits for something to tell.
 _LEASE_SECONDS, _WAIT_SECONDS = 30.0, 1.0
 _LOOK_SECONDS = 0.02
+
+
+def host_of(address: str) -> str:
+    """The machine in an address such as ``tcp://10.0.0.7:40331``."""
+    return urlsplit(address).hostname or ""
 
 
 class RemotePlace:
@@ -36,17 +40,18 @@ class RemotePlace:
     Parameters
     ----------
     client : distributed.Client
-    worker : Worker
+    address : str
+        The worker's, as Dask knows it.
     folder : Path
         The job's on this machine; the worker has one of its own where it does not see this one.
     n_workers : int
         Workers of the job that the machine's cores are shared by.
     """
 
-    def __init__(self, client: Client, worker: Worker, folder: Path, n_workers: int) -> None:
-        self.host = worker.host
-        self._client, self._address, self._folder, self._n_workers = client, worker.address, folder, n_workers
-        self._key = f"{folder.name} {worker.address}"
+    def __init__(self, client: Client, address: str, folder: Path, n_workers: int) -> None:
+        self.host = host_of(address)
+        self._client, self._address, self._folder, self._n_workers = client, address, folder, n_workers
+        self._key = f"{folder.name} {address}"
         self._names: list[str] = []
         self._is_open, self._is_shared = False, True
 
