@@ -147,7 +147,7 @@ def test_a_mapped_table_is_streamed_as_by_one_process(small, tmp_path):
 @pytest.mark.slow
 def test_workers_that_wait_for_nobody_learn(u1):
     train, test = u1
-    settings = {"preset": "tutorial", "n_epochs": 6, "ctx": "cpu", "keep": "last"}
+    settings = {"preset": "tutorial", "n_epochs": 6, "ctx": "cpu", "keep": "last", "learning_rate": 0.02}
     model = nnmf.fit("one_layer_mlp", train, test, cluster="local:2", kvstore="dist_async", **settings)
     assert 0.93 < model.history[-1].valid_rmse < 0.985 < model.history[0].valid_rmse
 
