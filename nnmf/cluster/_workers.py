@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from nnmf._version import __version__
 from nnmf.errors import BackendError
@@ -49,9 +49,10 @@ def _wait(client: Client) -> None:
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
     except (TimeoutError, asyncio.TimeoutError):  # the same from Python 3.11 on
+        address = cast(Any, client.scheduler).address
         raise BackendError(
-            f"cluster: the scheduler at {client.scheduler.address} has no workers, and none came within {_WORKER_SECONDS} s; "
-            f"start some (dask worker {client.scheduler.address})."
+            f"cluster: the scheduler at {address} has no workers, and none came within {_WORKER_SECONDS} s; "
+            f"start some (dask worker {address})."
         ) from None
 
 
