@@ -147,7 +147,14 @@ def test_a_mapped_table_is_streamed_as_by_one_process(small, tmp_path):
 @pytest.mark.slow
 def test_workers_that_wait_for_nobody_learn(u1):
     train, test = u1
-    settings = {"preset": "tutorial", "n_epochs": 3, "batch_size": 256, "ctx": "cpu", "keep": "last", "learning_rate": 0.03}
+    settings = {
+        "preset": "tutorial",
+        "n_epochs": 3,
+        "batch_size": 256,
+        "ctx": "cpu",
+        "keep": "last",
+        "learning_rate": 0.03,
+    }
     model = nnmf.fit("one_layer_mlp", train, test, cluster="local:2", kvstore="dist_async", **settings)
     # The mean rating comes to 1.154, one process that learns a batch at a time as often to .98.
     assert 0.95 < model.history[-1].valid_rmse < 1.06 < model.history[0].valid_rmse
