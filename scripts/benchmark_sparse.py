@@ -14,10 +14,10 @@ import argparse
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from statistics import median
 
-from compare_networks import put_between
+from compare_networks import medians, put_between
 
 #: users and items; the last: what ten times the rows cost
 SHAPES = {
@@ -129,16 +129,8 @@ def main() -> None:
                         for threads in (1, 2):
                             key = f"torch {how} {threads}"
                             runs[key] = (arguments.torch_python, TORCH, network, batch_size, *shape, n, how, threads)
-                found: dict[str, list[float]] = {key: [] for key in runs}
-                for _ in range(arguments.runs):
-                    for key, run in runs.items():
-                        found[key].append(speed(*run))
-                middle = {key: median(values) for key, values in found.items()}
-                for key, values in found.items():
-                    print(
-                        f"{name} {network} {batch_size} {key}: {middle[key]:,.0f} ({min(values):,.0f}-{max(values):,.0f})",
-                        flush=True,
-                    )
+                turns = {key: partial(speed, *run) for key, run in runs.items()}
+                middle = medians(f"{name} {network} {batch_size}", turns, arguments.runs)
                 torch = max((value for key, value in middle.items() if key.startswith("torch")), default=float("nan"))
                 rows = middle["by rows"]
                 lines.append(

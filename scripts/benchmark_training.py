@@ -13,10 +13,10 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from statistics import median
 
-from compare_networks import put_between
+from compare_networks import medians, put_between
 
 EPOCHS = 3
 OURS = """
@@ -57,14 +57,8 @@ def main() -> None:
             "torch 2": [arguments.torch_python, torch, theirs, str(EPOCHS), "64", "2", data],
             "ours 1024": [sys.executable, "-c", OURS, ours, str(EPOCHS), "1024"],
         }
-        found: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(arguments.runs):
-            for name, command in commands.items():
-                found[name].append(speed(command))
-        middle = {name: median(values) for name, values in found.items()}
+        middle = medians(ours, {name: partial(speed, command) for name, command in commands.items()}, arguments.runs)
         best_torch = max(middle["torch 1"], middle["torch 2"])
-        for name, values in found.items():
-            print(f"{ours} {name}: {middle[name]:,.0f} ({min(values):,.0f}-{max(values):,.0f})", flush=True)
         lines.append(
             f"| `{ours}` | {middle['ours']:,.0f} | {middle['tutorial']:,.0f} | {best_torch:,.0f} | {middle['ours 1024']:,.0f} "
             f"| {middle['ours'] / middle['tutorial']:.1f} | {middle['ours'] / best_torch:.1f} | {middle['ours 1024'] / middle['ours']:.1f} |"

@@ -9,8 +9,9 @@ test ratings, the last epoch's RMSE counts. The tutorial does not clip its predi
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 from nnmf import Ratings, fit
 from nnmf.config import DataConfig
@@ -31,6 +32,18 @@ def put_between(path: Path, name: str, text: str) -> None:
     before, rest = content.split(f"<!-- {name} -->\n")
     _, after = rest.split(f"<!-- /{name} -->")
     path.write_text(f"{before}<!-- {name} -->\n{text}<!-- /{name} -->{after}", encoding="utf-8")
+
+
+def medians(title: str, runs: dict[str, Callable[[], float]], n: int) -> dict[str, float]:
+    """The median of what each run answers, of `n` runs of each in turns; prints it with the least and the most."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(n):
+        for name, run in runs.items():
+            found[name].append(run())
+    middle = {name: median(values) for name, values in found.items()}
+    for name, values in found.items():
+        print(f"{title} {name}: {middle[name]:,.0f} ({min(values):,.0f}-{max(values):,.0f})", flush=True)
+    return middle
 
 
 def curve(network: str, train: Ratings, test: Ratings, seed: int) -> list[float]:
