@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import gzip
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -16,6 +18,7 @@ import pytest
 
 from nnmf import DataIter, Ratings, fit, load
 from nnmf.errors import ConfigError, DataError
+from nnmf.factorization import _schedule
 from nnmf.files import _mapped
 from nnmf.neural import _windows
 from nnmf.tables import _duplicates, _streamed, _sums, statistics
@@ -482,6 +485,49 @@ def test_factors_are_those_of_the_table_in_memory(mapped, small, kind, caplog):
     assert len(in_memory) == (kind in ("svdpp", "bayes")), in_memory
 
 
+@pytest.mark.parametrize("missing", [(), ("preadv", "posix_fadvise")], ids=["", "windows"])
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("shape", [(8, 4), (4, 16)])
+def test_blocks_are_read_as_they_lie_in_memory(tmp_path, monkeypatch, shape, n_threads, missing):
+    """Some rounds at a time, whatever the system offers: the same ratings in the same order."""
+    for name in missing:
+        monkeypatch.delattr(os, name, raising=False)
+    monkeypatch.setattr(_schedule, "_READ_RATINGS", 200)
+    rng = np.random.default_rng(4)
+    user, item = rng.integers(90, size=2000, dtype=np.int32), rng.integers(60, size=2000, dtype=np.int32)
+    item[user < 7] = 3  # and blocks without ratings
+    given = user, item, np.arange(2000, dtype=np.float32), 90, 60, 4, 11, 1, shape
+
+    def visited(schedule, epoch):
+        found = []
+
+        def kernel(blocks, taken, starts, errors, *columns):
+            with lock:
+                blocks, taken[0] = blocks[taken[0] :], len(blocks)
+            found.extend(np.stack([column[starts[b] : starts[b + 1]] for column in columns]) for b in blocks)
+            errors[blocks] = 1
+
+        lock = threading.Lock()
+        with _schedule.Workers(n_threads) as workers:
+            assert schedule.run(kernel, seed=5, epoch=epoch, workers=workers) > 1
+        return found
+
+    in_memory, in_file = _schedule.GridSchedule(*given), _schedule.FileGridSchedule(tmp_path, *given)
+    for epoch in range(2):
+        wanted, found = visited(in_memory, epoch), visited(in_file, epoch)
+        assert np.array_equal(np.sort(np.concatenate(found, axis=1)[2]), np.arange(2000))
+        assert len(found) == len(wanted) and all(map(np.array_equal, found, wanted))
+
+
+def test_a_file_that_lost_its_end_is_not_trained_on(tmp_path):
+    parts = _mapped.Parts(tmp_path, np.array([4]), np.int32, np.float32)
+    parts.write_rows(0, np.arange(4, dtype=np.int32), np.arange(4, dtype=np.float32))
+    rows = [np.empty(2, np.int32), np.empty(2, np.float32)]
+    parts._file.truncate(30)
+    with pytest.raises(DataError, match="cannot be read again; check the disk"):
+        parts.read_rows(2, rows)
+
+
 def test_training_goes_on_with_a_mapped_table(mapped, small, tmp_path):
     """`fit_more` on it, a saved model and a copy are those of the table in memory."""
     models = [fit("svd", table.take(small.user < 40).compact(), n_epochs=2, n_factors=3) for table in (small, small)]
@@ -598,6 +644,7 @@ def test_windows_train_as_well_as_a_full_shuffle(tmp_path, u1, monkeypatch):
 # -- memory ----------------------------------------------------------------------------------------------------------
 _PEAK = """
 import sys
+import threading
 import numpy as np
 from nnmf import DataIter, Ratings, fit
 from nnmf.neural import _windows

@@ -17,8 +17,9 @@ import numpy as np
 from nnmf.cluster import Graph, persistently, shared_folder, threads_of
 from nnmf.files import cannot_write
 
+from ._layout import COLUMNS
 from ._schedule import GridSchedule, Workers
-from ._shares import COLUMNS, STARTS, Share, Span, is_fixed, train_share
+from ._shares import STARTS, Share, Span, is_fixed, train_share
 from ._turns import Turns
 
 if TYPE_CHECKING:

@@ -25,6 +25,8 @@ _SIDE_BLOCKS = 16
 _PART_RATINGS = 1 << 16
 # Ratings in a round at most, so that one takes less than about half a second of one thread.
 _ROUND_RATINGS = 1 << 22
+#: columns of ratings, and their types
+COLUMNS = {"user": np.int32, "item": np.int32, "rating": np.float32}
 
 
 def grid(n_users: int, n_items: int, width: int, n_ratings: int) -> tuple[int, int]:
@@ -80,7 +82,7 @@ def checked_columns(
         Columns of unequal lengths or without ratings, or an index outside the tables.
     """
     columns = []
-    for name, column, kind in (("user", user, np.int32), ("item", item, np.int32), ("rating", rating, np.float32)):
+    for (name, kind), column in zip(COLUMNS.items(), (user, item, rating), strict=True):
         if column.ndim != 1 or not np.can_cast(column.dtype, kind, "same_kind"):
             raise DataError(f"{name}: expected one column of {np.dtype(kind)}, got {column.dtype} of {column.shape}.")
         columns.append(np.ascontiguousarray(column, kind).view())
@@ -202,7 +204,7 @@ def lay_out_in_file(
         counts += np.bincount(user_range[users] * n_item_blocks + item_range[items], minlength=n_blocks)
     starts = np.concatenate(([0], np.cumsum(counts)))
     part_of, sizes = ranges_of(counts)
-    parts = Parts(home, sizes, np.int32, np.int32, np.float32)
+    parts = Parts(home, sizes, *COLUMNS.values())
     for users, items, ratings in walk(user, item, rating):
         parts.add(part_of[user_range[users] * n_item_blocks + item_range[items]], users, items, ratings)
     for number in range(len(parts)):

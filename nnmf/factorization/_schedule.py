@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._layout import block_edges, checked_columns, grid, lay_out, lay_out_in_file
+from ._layout import COLUMNS, block_edges, checked_columns, grid, lay_out, lay_out_in_file
 from ._turns import Turns
 
 # Multiply-adds in a round that are worth waking threads for, which takes some 50 microseconds.
@@ -100,7 +100,7 @@ class Schedule(ABC):
     def _threads_for(self, n_ratings: int) -> int | None:
         """How many threads a round of so many ratings is worth; None: all there are."""
 
-    def _held(self, rounds: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Held]]:
+    def _held(self, rounds: Iterator[np.ndarray], workers: Workers) -> Iterator[tuple[np.ndarray, Held]]:
         """Each round, and where its ratings are in memory."""
         return ((blocks, Held(blocks, self.starts, self.columns)) for blocks in rounds)
 
@@ -136,7 +136,7 @@ class Schedule(ABC):
         errors, sizes = np.zeros(len(self.starts) - 1), np.diff(self.starts)
         done, squared_error = 0, 0.0
         # Most rounds have no ratings, where a single row has nearly all of them.
-        for blocks, held in self._held(blocks for blocks in self.rounds(seed, epoch) if sizes[blocks].any()):
+        for blocks, held in self._held((blocks for blocks in self.rounds(seed, epoch) if sizes[blocks].any()), workers):
             n_ratings = int(sizes[blocks].sum())
             n_threads = self._threads_for(n_ratings) or workers.n_threads
             found = errors if held.numbers is blocks else np.zeros(len(held.starts) - 1)
@@ -199,7 +199,7 @@ class GridSchedule(Schedule):
         starts = self.starts
         cuts = np.searchsorted(starts[1:-1], np.arange(n_ratings, starts[-1], n_ratings)) + 1
         groups = np.split(np.arange(len(starts) - 1, dtype=np.int32), np.unique(cuts))
-        for blocks, held in self._held(group for group in groups if len(group)):
+        for blocks, held in self._held((group for group in groups if len(group)), Workers(1)):
             first, last = held.starts[held.numbers[0]], held.starts[held.numbers[-1] + 1]
             yield blocks, [column[first:last] for column in held.columns]
 
@@ -223,16 +223,17 @@ class FileGridSchedule(GridSchedule):
         super().__init__(*arguments)
 
     def _lay_out(self, columns: list[np.ndarray], edges: list[np.ndarray], seed: int, n_threads: int) -> None:
+        self._room = [np.empty(0, dtype) for dtype in COLUMNS.values()]
         self._parts, self.starts = lay_out_in_file(self._home, *columns, *edges, seed)  # type: ignore[call-arg, arg-type]
 
-    def _held(self, rounds: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, Held]]:
-        """Rounds are read while those before are trained on."""
+    def _held(self, rounds: Iterator[np.ndarray], workers: Workers) -> Iterator[tuple[np.ndarray, Held]]:
+        """Some rounds at a time, read by the threads that will train on them, for whom another that reads ahead has no core left."""
         groups = self._groups(rounds)
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self._read, next(groups, []))
-            while now := coming.result():
-                coming = reader.submit(self._read, next(groups, []))
-                yield from now
+        now = next(groups)
+        while now:
+            coming = next(groups, [])
+            yield from self._read(now, coming, workers)
+            now = coming
 
     def _groups(self, rounds: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
         """Rounds that are read together: about `_READ_RATINGS` ratings."""
@@ -245,20 +246,29 @@ class FileGridSchedule(GridSchedule):
                 group, n_ratings = [], 0
         yield group
 
-    def _read(self, group: list[np.ndarray]) -> list[tuple[np.ndarray, Held]]:
-        """The rounds of a group, read in the order in which they lie in the file."""
-        if not group:
-            return []
-        blocks = np.concatenate(group)
-        sizes = np.diff(self.starts)[blocks]
-        starts = np.concatenate(([0], np.cumsum(sizes)))
-        columns = tuple(np.empty(starts[-1], dtype) for dtype in (np.int32, np.int32, np.float32))
-        for at in np.argsort(blocks):
-            rows = self._parts.read_rows(int(self.starts[blocks[at]]), int(sizes[at]))
-            for column, found in zip(columns, rows, strict=True):
-                column[starts[at] : starts[at + 1]] = found
+    def _read(
+        self, group: list[np.ndarray], coming: list[np.ndarray], workers: Workers
+    ) -> list[tuple[np.ndarray, Held]]:
+        """The rounds of a group, which are there until the next is read; what is coming the system may fetch meanwhile."""
+        blocks, sizes = np.concatenate(group), np.diff(self.starts)
+        starts = np.concatenate(([0], np.cumsum(sizes[blocks])))
+        if starts[-1] > len(self._room[0]):  # used again: fresh memory takes longer to come by than to fill
+            self._room = [np.empty(starts[-1], dtype) for dtype in COLUMNS.values()]
+        order = np.argsort(blocks)  # as they lie in the file
+        later = np.sort(np.concatenate(coming)) if coming else np.empty(0, np.int32)
+        parts, room, n = self._parts, self._room, workers.n_threads
+
+        def read(share: int) -> None:
+            own, others = order[share::n], later[share::n]
+            for first, low, high in np.stack((self.starts[blocks[own]], starts[own], starts[own + 1]), axis=1).tolist():
+                parts.read_rows(first, [column[low:high] for column in room])
+            for first, n_ratings in np.stack((self.starts[others], sizes[others]), axis=1).tolist():
+                parts.soon(first, n_ratings)
+
+        workers.each(read, n)
         numbers = np.split(np.arange(len(blocks), dtype=np.int32), np.cumsum(list(map(len, group)))[:-1])
-        return [(of_round, Held(number, starts, columns)) for of_round, number in zip(group, numbers, strict=True)]
+        held = (Held(number, starts, tuple(room)) for number in numbers)
+        return list(zip(group, held, strict=True))
 
 
 class UserSchedule(Schedule):

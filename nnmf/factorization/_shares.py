@@ -15,10 +15,9 @@ import numpy as np
 from nnmf.cluster import unreadable
 
 from . import _kernels
+from ._layout import COLUMNS
 from ._scorer import copied
 
-#: columns of the ratings' files, and their types
-COLUMNS = {"user": np.int32, "item": np.int32, "rating": np.float32}
 #: the file that says where each block begins
 STARTS = "starts.npy"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -164,10 +166,6 @@ class Spill(_Scratch):
 
     def column(self) -> np.ndarray:
         """What was written: read-only array of shape (n,), which the file stays for."""
-        try:
-            self._file.flush()
-        except OSError as error:
-            raise cannot_write(self._home, error) from None
         found = map_file(self._file, self._dtype, self._n)
         self._file.close()
         return found
@@ -193,6 +191,7 @@ class Parts(_Scratch):
         self.row_bytes = sum(dtype.itemsize for dtype in self._dtypes)
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
         self._filled = np.zeros(len(self._sizes), np.int64)
+        self._one_at_a_time = Lock()
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -221,30 +220,42 @@ class Parts(_Scratch):
             at += int(self._sizes[number]) * dtype.itemsize
         return columns
 
-    def read_rows(self, first: int, n: int) -> list[np.ndarray]:
-        """The columns of n rows that begin a part, or that `write_rows` wrote."""
-        data = self._get(first * self.row_bytes, n * self.row_bytes, np.dtype(np.uint8))
-        columns, at = [], 0
-        for dtype in self._dtypes:
-            columns.append(data[at : at + n * dtype.itemsize].view(dtype))
-            at += n * dtype.itemsize
-        return columns
-
     def _get(self, at: int, n: int, dtype: np.dtype[Any]) -> np.ndarray:
         """The n entries that were written from a place on."""
         column = np.empty(n, dtype)
         self._file.seek(at)
         found = self._file.readinto(column.data.cast("B") if n else bytearray())  # type: ignore[attr-defined]
-        if found != column.nbytes:  # what is not there may be no index
-            raise DataError(f"{self._home}: a file that was written there cannot be read again; check the disk.")
+        self._must_be(found, column.nbytes)
         return column
 
+    def _must_be(self, found: int, wanted: int) -> None:
+        """Raise a DataError where fewer bytes could be read than were written: what is not there may be no index."""
+        if found != wanted:
+            raise DataError(f"{self._home}: a file that was written there cannot be read again; check the disk.")
+
     def write_rows(self, first: int, *columns: np.ndarray) -> None:
-        """Put the columns of some rows in the place of those that are there, for `read_rows`."""
+        """Put the columns of some rows, one after another, in the place of the rows that are there, for `read_rows`."""
         at = first * self.row_bytes
         for column in columns:
             put(self._home, self._file, at, column)
             at += column.nbytes
+
+    def read_rows(self, first: int, columns: Sequence[np.ndarray]) -> None:
+        """Fill columns with those of as many rows that begin a part, or that `write_rows` wrote; several threads may at once."""
+        at = first * self.row_bytes
+        if hasattr(os, "preadv"):
+            found = os.preadv(self._file.fileno(), columns, at)  # type: ignore[arg-type]
+        else:  # Windows
+            with self._one_at_a_time:
+                self._file.seek(at)
+                found = sum(self._file.readinto(column.data.cast("B")) for column in columns if len(column))  # type: ignore[attr-defined]
+        self._must_be(found, len(columns[0]) * self.row_bytes)
+
+    def soon(self, first: int, n: int) -> None:
+        """Tell the system that n rows will be read: it fetches them meanwhile, where it can and has not yet."""
+        if n and hasattr(os, "posix_fadvise"):
+            at, n_bytes = first * self.row_bytes, n * self.row_bytes
+            os.posix_fadvise(self._file.fileno(), at, n_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def put(home: Path, file: IO[bytes], at: int, column: np.ndarray) -> None:
@@ -258,5 +269,6 @@ def put(home: Path, file: IO[bytes], at: int, column: np.ndarray) -> None:
     try:
         file.seek(at)
         file.write(np.ascontiguousarray(column).data.cast("B") if column.size else b"")
+        file.flush()  # so that none is left to be written where nobody says that the disk is full
     except OSError as error:
         raise cannot_write(home, error) from None
