@@ -175,13 +175,22 @@ def why_not_by_row(symbol: Symbol) -> str | None:
     return f"it takes what was rated ({SEEN!r}), which no step moves" if SEEN in symbol.list_arguments() else None
 
 
-def by_row(symbol: Symbol, n_rows: dict[str, int]) -> Symbol:
-    """The same network over tables of so many rows of each side, for indices into these; see `why_not_by_row`."""
+def by_row(symbol: Symbol) -> Symbol:
+    """The same network without its tables: what it looks up in each, (batch_size, width), is a variable of the table's name.
+
+    For networks of which `why_not_by_row` finds nothing.
+    """
     graph = json.loads(symbol.tojson())
+    nodes = graph["nodes"]
+    first: dict[str, int] = {}
+    instead: dict[int, int] = {}
     for table in lookups(symbol):
-        node = graph["nodes"][table.node]
-        node["attrs"]["input_dim"] = str(n_rows[table.side])
-        graph["nodes"][node["inputs"][1][0]].get("attrs", {}).pop("__shape__", None)
+        instead[table.node] = first.setdefault(table.weight, table.node)
+        weight = nodes[nodes[table.node]["inputs"][1][0]]
+        attributes = {key: value for key, value in weight.get("attrs", {}).items() if key != "__shape__"}
+        nodes[table.node] = {"op": "null", "name": table.weight, "attrs": attributes, "inputs": []}
+    for edge in (edge for edges in (graph["heads"], *(node["inputs"] for node in nodes)) for edge in edges):
+        edge[0] = instead.get(edge[0], edge[0])
     return _mxnet.load().sym.load_json(json.dumps(graph))
 
 

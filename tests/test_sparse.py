@@ -56,8 +56,8 @@ def test_powers_are_as_many_steps(rate, decay, keep, monkeypatch):
     weight, momentum = start.copy()
     steps, rows = np.arange(30, dtype=np.int32), np.array([3, 29, 0, 12], np.int32)
     near, far = _rows.powers(rate, decay, keep, 40)
-    found = np.empty((4, 5), np.float32)
-    _rows.gather(rows, 3, steps, 40, near, far, weight, momentum, found)
+    local, found = np.array([0, 1, 0, 2, 1, 1], np.int32), np.empty((6, 5), np.float32)
+    _rows.gather(rows, 3, local, steps, 40, near, far, weight, momentum, 0, 1, found)
     for row in range(30):
         w, m = start[:, row].astype(float)
         for _ in range(40 - row if row in rows[:3] else 0):
@@ -65,7 +65,10 @@ def test_powers_are_as_many_steps(rate, decay, keep, monkeypatch):
             w = w + m
         assert weight[row] == pytest.approx(w, rel=1e-5, abs=1e-6)
         assert momentum[row] == pytest.approx(m, rel=1e-5, abs=1e-6)
-    assert np.array_equal(found[:3], weight[rows[:3]])
+    assert np.array_equal(found, weight[rows[local]])
+    share = np.empty((3, 5), np.float32)
+    _rows.gather(rows, 3, local, np.full(30, 40, np.int32), 40, near, far, weight, momentum, 1, 2, share)
+    assert np.array_equal(share, found[1::2])
     other_weight, other_momentum = start.copy()
     _rows.catch_up(steps, 40, near, far, other_weight, other_momentum)
     assert np.array_equal(other_weight[rows[:3]], weight[rows[:3]])
@@ -80,6 +83,19 @@ def test_rows_are_found_once_each():
         n_rows = _rows.find_rows(index, place, rows, local)
         assert np.array_equal(rows[:n_rows][local], index)
         assert len(np.unique(rows[:n_rows])) == n_rows == len(np.unique(index))
+
+
+def test_gradients_of_a_row_are_added_up():
+    rng, local = np.random.default_rng(1), np.array([0, 1, 0, 2, 1, 1], np.int32)
+    gradient, total = rng.standard_normal((6, 5)).astype(np.float32), np.full((4, 5), np.nan, np.float32)
+    wanted = np.zeros((4, 5), np.float32)
+    np.add.at(wanted, local, gradient)
+    _rows.add_up(gradient, local, 3, 0, 1, total)
+    assert np.array_equal(total[:3], wanted[:3])
+    shares = np.full((2, 4, 5), np.nan, np.float32)
+    for rank in range(2):
+        _rows.add_up(gradient[rank::2].copy(), local, 3, rank, 2, shares[rank])
+    assert shares.sum(axis=0) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_step_is_that_of_mxnet():

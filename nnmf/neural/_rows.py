@@ -50,32 +50,64 @@ def find_rows(index, place, rows, local) -> int:
 
 
 @compiled
-def gather(rows, n_rows, steps, step, near, far, weight, momentum, found) -> None:
-    """Bring rows of a table up to date, and copy them.
+def gather(rows, n_rows, local, steps, step, near, far, weight, momentum, rank, n_workers, found) -> None:
+    """Bring the rows that a batch looks up up to date, and copy them for each of its ratings.
 
     Parameters
     ----------
-    rows : int32 array, of which the first `n_rows` count.
+    rows, n_rows, local : what `find_rows` found.
     steps : int32 array of the table's length: how many steps each row has gone through.
     step : how many there were.
     near, far : float64 arrays of shape (n, 2, 2): as of `powers`.
     weight, momentum : float32 arrays of shape (length, width).
-    found : float32 array of shape (n_rows or more, width): gets the rows' weights.
+    rank, n_workers : of the batch's ratings every n_workers-th is copied for, from this on.
+    found : float32 array of shape (n, width): gets the weights of the row that each of these looks up.
     """
-    for at in range(n_rows):
-        ahead = np.uint64(rows[min(at + _AHEAD, n_rows - 1)])
-        for j in range(0, weight.shape[1], _LINE):
-            fetch(weight, ahead, np.uint64(j))
-            fetch(momentum, ahead, np.uint64(j))
+    n_new = 0
+    for n in range(local.shape[0]):
+        at = local[n]
         row = rows[at]
-        _catch_up(row, step - steps[row], near, far, weight, momentum)
-        for j in range(weight.shape[1]):
-            found[at, j] = weight[row, j]
+        if at == n_new:  # rows are numbered as they first come
+            ahead = np.uint64(rows[min(at + _AHEAD, n_rows - 1)])
+            for j in range(0, weight.shape[1], _LINE):
+                fetch(weight, ahead, np.uint64(j))
+                fetch(momentum, ahead, np.uint64(j))
+            _catch_up(row, step - steps[row], near, far, weight, momentum)
+            n_new += 1
+        if n % n_workers == rank:
+            for j in range(weight.shape[1]):
+                found[n // n_workers, j] = weight[row, j]
+
+
+@compiled
+def add_up(gradient, local, n_rows, rank, n_workers, total) -> None:
+    """Add the gradients of each row up.
+
+    Parameters
+    ----------
+    gradient : float32 array of shape (n, width): of what `gather` found.
+    local, n_rows : what `find_rows` found.
+    rank, n_workers : as of `gather`.
+    total : float32 array of shape (n_rows or more, width): gets the sums; with several workers, zeros where there is none.
+    """
+    n_new = 0
+    if n_workers > 1:
+        total[:] = 0
+        n_new = n_rows
+    for n in range(gradient.shape[0]):
+        at = local[n * n_workers + rank]
+        if at == n_new:
+            for j in range(gradient.shape[1]):
+                total[at, j] = gradient[n, j]
+            n_new += 1
+        else:
+            for j in range(gradient.shape[1]):
+                total[at, j] += gradient[n, j]
 
 
 @compiled
 def catch_up(steps, step, near, far, weight, momentum) -> None:
-    """Bring all rows of a table up to date; arguments as of `gather`."""
+    """Bring all rows of a table up to date; parameters as of `gather`."""
     for row in range(weight.shape[0]):
         _catch_up(row, step - steps[row], near, far, weight, momentum)
 
@@ -96,16 +128,23 @@ def _catch_up(row, n_steps, near, far, weight, momentum) -> None:
 
 
 @compiled
-def descend_rows(rows, n_rows, gradient, rate, decay, keep, scale, bound, weight, momentum) -> None:
-    """One step of SGD with momentum for rows of a table: those of `gather`, whose `gradient` MXNet found. As `descend`."""
+def descend_rows(rows, n_rows, total, rate, decay, keep, scale, bound, weight, momentum) -> None:
+    """One step of SGD with momentum for the first `n_rows` of `rows`, whose gradients `add_up` found. As `descend`."""
     for at in range(n_rows):
         row = rows[at]
         for j in range(weight.shape[1]):
-            g = scale * gradient[at, j]
+            g = scale * total[at, j]
             g = bound if g > bound else (-bound if g < -bound else g)  # in this form what is no number stays none
             m = keep * momentum[row, j] - rate * (g + decay * weight[row, j])
             momentum[row, j] = m
             weight[row, j] += m
+
+
+@compiled
+def add_up_and_descend(gradient, local, total, rows, n_rows, rate, decay, keep, scale, bound, weight, momentum) -> None:
+    """Both at once, of all ratings of a batch."""
+    add_up(gradient, local, n_rows, 0, 1, total)
+    descend_rows(rows, n_rows, total, rate, decay, keep, scale, bound, weight, momentum)
 
 
 @compiled

@@ -102,56 +102,77 @@ class _Layers:
         return {moved.name: mx.nd.array(weight.host) for moved, weight, _ in self.layers}
 
 
+class _Table:
+    """A table of users or items, and what a step has of it.
+
+    Attributes
+    ----------
+    moved : how it moves
+    table : float32 array of shape (n_rows, width): all of it
+    found, gradient : of shape (n, width): what the ratings of a batch look up, and its gradient, where MXNet computes
+    total : of shape (batch_size, width): gradients of the rows that are looked up, on the CPU
+    """
+
+    def __init__(self, moved: _Moved, array: Any, found: _Mirror, gradient: _Mirror, batch_size: int) -> None:
+        self.moved, self.table, self.found, self.gradient = moved, memory_of(array), found, gradient
+        self.total = _Mirror(mx.nd.zeros((batch_size, self.table.shape[1])), shared=True)
+
+
 class _Side:
     """What the tables of users, or those of items, have in common: which rows a batch looks up, and how far each has come."""
 
-    def __init__(
-        self, index: _Mirror, tables: list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]], batch_size: int, share: Share
-    ) -> None:
-        n_rows = max((len(table) for _, table, *_ in tables), default=0)
-        self.index = index
-        self._own = slice(share.rank, None, share.n_workers)
-        self._local = index.host if share.n_workers == 1 else np.empty(batch_size, np.int32)
-        self.tables = tables  # of each how it moves, all of it, and a batch's rows and their gradient
+    def __init__(self, tables: list[_Table], batch_size: int, share: Share) -> None:
+        n_rows = max((len(of.table) for of in tables), default=0)
+        self.tables, self._share = tables, (share.rank, share.n_workers)
         self._place, self._steps = np.zeros(n_rows, np.int32), np.zeros(n_rows, np.int32)
-        self._rows, self._n_rows = np.empty(batch_size, np.int32), 0
+        self._rows, self._n_rows, self._local = np.empty(batch_size, np.int32), 0, np.empty(batch_size, np.int32)
 
     def begin(self, n_steps: int) -> None:
         """Before an epoch of so many steps."""
-        self._settings = [moved.settings() for moved, *_ in self.tables]
+        self._settings = [of.moved.settings() for of in self.tables]
         self._powers = [
             _rows.powers(float(rate), float(decay), float(keep), n_steps) for rate, decay, keep, *_ in self._settings
         ]
 
     def look_up(self, index: np.ndarray, step: int) -> None:
-        """Hand MXNet the rows of a batch, as they are after so many steps."""
+        """Hand MXNet what a batch looks up, as it is after so many steps."""
+        if not self.tables:
+            return
         self._n_rows = _rows.find_rows(index, self._place, self._rows, self._local)
-        if self._local is not self.index.host:
-            self.index.host[...] = self._local[self._own]
-        self.index.push()
-        came = self._rows, self._n_rows, self._steps, step
-        for (moved, table, rows, _), powers in zip(self.tables, self._powers, strict=True):
-            _rows.gather(*came, *powers, table, moved.state, rows.host)
-            rows.push()
+        came = self._rows, self._n_rows, self._local, self._steps, step
+        for of, powers in zip(self.tables, self._powers, strict=True):
+            _rows.gather(*came, *powers, of.table, of.moved.state, *self._share, of.found.host)
+            of.found.push()
 
-    def move(self, step: int) -> None:
+    def add_up(self) -> None:
+        """Add the gradients of each row looked up up, for `move` once workers have exchanged them."""
+        for of in self.tables:
+            of.gradient.pull()
+            _rows.add_up(of.gradient.host, self._local, self._n_rows, *self._share, of.total.host)
+
+    def move(self, step: int, exchanged: bool) -> None:
         """Take the step, the `step`-th, of the rows looked up."""
-        for (moved, table, _, gradient), settings in zip(self.tables, self._settings, strict=True):
-            gradient.pull()
-            _rows.descend_rows(self._rows, self._n_rows, gradient.host, *settings, table, moved.state)
+        for of, settings in zip(self.tables, self._settings, strict=True):
+            if exchanged:
+                of.total.pull()
+                _rows.descend_rows(self._rows, self._n_rows, of.total.host, *settings, of.table, of.moved.state)
+            else:
+                of.gradient.pull()
+                batch = of.gradient.host, self._local, of.total.host, self._rows, self._n_rows
+                _rows.add_up_and_descend(*batch, *settings, of.table, of.moved.state)
         _rows.mark(self._rows, self._n_rows, self._steps, step)
 
     def end(self, step: int) -> None:
         """Bring all rows to where they are after so many steps, the epoch's."""
-        for (moved, table, *_), powers in zip(self.tables, self._powers, strict=True):
-            _rows.catch_up(self._steps, step, *powers, table, moved.state)
+        for of, powers in zip(self.tables, self._powers, strict=True):
+            _rows.catch_up(self._steps, step, *powers, of.table, of.moved.state)
         self._steps[:] = 0
 
 
 class SparseTrainer:
     """Trains networks that look users and items up in tables, and use these for nothing else.
 
-    MXNet runs the network over the rows that a batch looks up, some hundred, wherever the tables lie; only these are moved. A row
+    MXNet runs the network over what a batch looks up, wherever the tables lie; only the rows of these are moved. A row
     of whom nothing was rated for n steps is first taken through them (`_rows`), and all are at an epoch's end: what comes out is
     what `DenseTrainer` makes, but for rounding.
 
@@ -185,39 +206,37 @@ class SparseTrainer:
         self._shared = ctx.device_type == "cpu" if shared is None else shared
         # What a side's indices lie below: its shortest table, should a network of one's own have several.
         self._sizes = {side: n_rows(symbol, side) or 0 for side in ("user", "item")}
-        small = by_row(symbol, {side: min(data.batch_size, n) for side, n in self._sizes.items()})
-        self._bind(small, data.provide_label[0].name)
+        sides = {table.weight: table.side for table in lookups(symbol)}
+        self._bind(by_row(symbol), sides, data.provide_label[0].name)
 
-    def _bind(self, symbol: Any, label: str) -> None:
-        batch = (self._share.n_of(self._data.batch_size),)
-        shapes, *_ = symbol.infer_shape(user=batch, item=batch, **{label: batch})
+    def _bind(self, symbol: Any, sides: dict[str, str], label: str) -> None:
+        batch = self._share.n_of(self._data.batch_size)
+        looked_up = {name: (batch, self.parameters[name].shape[1]) for name in sides}
+        shapes, *_ = symbol.infer_shape(**looked_up, **{label: (batch,)})
         names, auxiliary = symbol.list_arguments(), symbol.list_auxiliary_states()
-        kinds = {"user": np.int32, "item": np.int32}
-        bound = {
-            name: mx.nd.zeros(shape, self._ctx, kinds.get(name, np.float32))
-            for name, shape in zip(names, shapes, strict=True)
-        }
+        bound = {name: mx.nd.zeros(shape, self._ctx) for name, shape in zip(names, shapes, strict=True)}
         gradients = {name: mx.nd.zeros(bound[name].shape, self._ctx) for name in names if name in self.parameters}
         mirror = {name: _Mirror(array, self._shared) for name, array in bound.items()}
-        sides = {table.weight: table.side for table in lookups(symbol)}
-        tables: dict[str, list[tuple[_Moved, np.ndarray, _Mirror, _Mirror]]] = {"user": [], "item": []}
-        layers = []
-        for index, name in enumerate(gradients):
+        tables: dict[str, list[_Table]] = {"user": [], "item": []}
+        layers, exchanged = [], {}
+        known = {name: index for index, name in self._optimizer.idx2name.items()}
+        for name in gradients:
             array = self.parameters[name] = self.parameters[name].as_in_context(mx.cpu())
             gradient = _Mirror(gradients[name], self._shared)
-            moved = _Moved(name, index, array, self._optimizer)
+            moved = _Moved(name, known[name], array, self._optimizer)
+            exchanged[name] = gradient
             if name in sides:
-                tables[sides[name]].append((moved, memory_of(array), mirror[name], gradient))
+                tables[sides[name]].append(_Table(moved, array, mirror[name], gradient, self._data.batch_size))
+                exchanged[name] = tables[sides[name]][-1].total
             else:
                 mirror[name].host[...] = array.asnumpy()
                 mirror[name].push()
                 layers.append((moved, mirror[name], gradient))
         self._layers = _Layers(layers)
-        settings = self._data.batch_size, self._share
-        self._sides = [_Side(mirror[side], tables[side], *settings) for side in ("user", "item")]
-        self._gradients = gradients
-        for name, gradient in gradients.items() if self._store else ():
-            self._store.init(name, gradient)
+        self._sides = [_Side(of_side, self._data.batch_size, self._share) for of_side in tables.values()]
+        self._exchanged = {name: of.array for name, of in exchanged.items()} if self._store else {}
+        for name, array in self._exchanged.items():
+            self._store.init(name, array)
         self._label, self._auxiliary = mirror[label], auxiliary
         self._executor = symbol.bind(
             self._ctx,
@@ -271,12 +290,22 @@ class SparseTrainer:
             side.look_up(index, step)
         self._label.host[...] = rating[self._share.rank :: self._share.n_workers]
         self._label.push()
-        self._executor.forward(is_train=True)
-        self._executor.backward()
-        for name, gradient in self._gradients.items() if self._store else ():
-            self._store.pushpull(name, [gradient])
+        self._compute()
         mx.nd.waitall()
+        if self._exchanged:
+            for side in self._sides:
+                side.add_up()
+            for name, array in self._exchanged.items():
+                self._store.pushpull(name, [array])
+            mx.nd.waitall()
         self._prediction.pull()
         for side in self._sides:
-            side.move(step + 1)
+            side.move(step + 1, bool(self._exchanged))
         self._layers.move()
+
+    def _compute(self) -> None:
+        """Predictions and gradients. As ``forward`` and ``backward`` of the executor, which spend a tenth of a step on asking for
+        outputs that are those they were.
+        """
+        mx.base.check_call(mx.base._LIB.MXExecutorForward(self._executor.handle, 1))
+        mx.base.check_call(mx.base._LIB.MXExecutorBackwardEx(self._executor.handle, 0, None, 1))
