@@ -110,12 +110,13 @@ class _Table:
     moved : how it moves
     table : float32 array of shape (n_rows, width): all of it
     found, gradient : of shape (n, width): what the ratings of a batch look up, and its gradient, where MXNet computes
-    total : of shape (batch_size, width): gradients of the rows that are looked up, on the CPU
+    total : of shape (batch_size or, of a smaller table, n_rows, width): gradients of the rows that are looked up, on the CPU
     """
 
     def __init__(self, moved: _Moved, array: Any, found: _Mirror, gradient: _Mirror, batch_size: int) -> None:
         self.moved, self.table, self.found, self.gradient = moved, memory_of(array), found, gradient
-        self.total = _Mirror(mx.nd.zeros((batch_size, self.table.shape[1])), shared=True)
+        n_rows, width = self.table.shape
+        self.total = _Mirror(mx.nd.zeros((min(batch_size, n_rows), width)), shared=True)
 
 
 class _Side:
