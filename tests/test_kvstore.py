@@ -321,6 +321,41 @@ def test_a_process_that_fails_says_why(small, monkeypatch):
         fitted("layers", small, cluster="local:2")
 
 
+_FAILING = """
+import os
+from nnmf import _mxnet
+from nnmf.kvstore import obey
+
+mx = _mxnet.load()
+
+def work(orders):
+    store = mx.kv.create("dist_sync")
+    orders.answer(ready=True)
+    orders.next()
+    if os.environ["NNMF_RANK"] == "0":
+        raise ValueError("as an example")
+    orders.next()
+
+obey(work)
+"""
+
+
+def test_an_error_of_a_worker_ends_it_at_once_though_others_go_on(tmp_path, monkeypatch):
+    from nnmf.kvstore import Job, ProcessEnded, places_of
+
+    (tmp_path / "failing.py").write_text(_FAILING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    job = Job(places_of(2, tmp_path), "failing")
+    try:
+        job.tell()
+        with pytest.raises(
+            ProcessEnded, match=r"^KVStore's worker 1 ended with exit code 1 \(ValueError: as an example\)$"
+        ):
+            job.hear(30)
+    finally:
+        job.end()
+
+
 @pytest.mark.slow
 def test_training_that_diverges_says_so(small):
     with pytest.raises(TrainingError, match=r"training diverged in epoch .*; lower learning_rate"):

@@ -5,7 +5,7 @@ Nothing here imports MXNet but in such a process.
 
 from __future__ import annotations
 
-from ._child import PREFIX, Orders
+from ._child import PREFIX, Orders, obey
 from ._job import Job, ProcessEnded, places_of
 
-__all__ = ["PREFIX", "Job", "Orders", "ProcessEnded", "places_of"]
+__all__ = ["PREFIX", "Job", "Orders", "ProcessEnded", "obey", "places_of"]

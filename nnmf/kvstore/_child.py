@@ -1,4 +1,4 @@
-"""`Orders`: what a process of a job is told, by whoever started it; without whom it ends."""
+"""`Orders`: what a process of a job is told, by whoever started it; without whom it ends. `obey`: all that such a process runs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import queue
 import shutil
 import threading
+import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 #: what the folder of a job is named like
 PREFIX = "nnmf-kvstore-"
@@ -46,3 +48,17 @@ class Orders:
         if self._folder.name.startswith(PREFIX):
             shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
+
+
+def obey(work: Callable[[Orders], Any]) -> NoReturn:
+    """Do the work of a process of a job; an error ends it at once, with exit code 1.
+
+    Python's own end would not be one: MXNet lets go of a worker's store when all workers do, and meanwhile nobody listens.
+    """
+    orders = Orders()
+    try:
+        work(orders)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)  # here, where the error still holds the store
+    os._exit(0)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from nnmf import _mxnet
 
-from ._child import Orders
+from ._child import Orders, obey
 
 
-def main() -> None:
+def serve(_: Orders) -> None:
     """Serve until the process is ended: in these roles that is what importing MXNet does."""
-    Orders()
     _mxnet.load()
 
 
 if __name__ == "__main__":
-    main()
+    obey(serve)

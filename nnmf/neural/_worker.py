@@ -10,7 +10,7 @@ from typing import Any
 from nnmf import _mxnet
 from nnmf.config import TrainConfig
 from nnmf.errors import NnmfError
-from nnmf.kvstore import Orders
+from nnmf.kvstore import Orders, obey
 from nnmf.tables import IdMap
 from nnmf.training import Snapshot
 
@@ -96,9 +96,8 @@ def _bare(name: str) -> str:
     return name.removeprefix(ARGUMENT).removeprefix(AUXILIARY)
 
 
-def main() -> None:
+def work(orders: Orders) -> None:
     """Work until the process is ended."""
-    orders = Orders()
     try:
         worker = _Worker()
         orders.answer(ready=True, n_streamed=worker.learner.n_streamed)
@@ -110,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    obey(work)
