@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import nnmf
-from nnmf.errors import ConfigError, TrainingError
+from nnmf.errors import ConfigError, DataError, TrainingError
 from nnmf.testing import low_rank
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -354,6 +354,16 @@ def test_an_error_of_a_worker_ends_it_at_once_though_others_go_on(tmp_path, monk
             job.hear(30)
     finally:
         job.end()
+
+
+@pytest.mark.slow
+def test_what_an_epoch_left_that_cannot_be_written_ends_the_training_in_a_sentence(small, tmp_path):
+    def obstruct(result, model):
+        (folder,) = (tmp_path / "temporary").iterdir()
+        (folder / "end.npz").mkdir()
+
+    with pytest.raises(DataError, match=r"/end\.npz: cannot be written \(Is a directory\)"):
+        fitted("layers", small, [obstruct], cluster="local:2", restarts=1)
 
 
 @pytest.mark.slow

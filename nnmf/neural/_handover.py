@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnmf import _mxnet
-from nnmf.files import map_npy, write_arrays, write_npy
+from nnmf.files import cannot_write, map_npy, write_arrays, write_npy
 from nnmf.tables import IdMap, Ratings
 
 mx: Any = _mxnet.load()
@@ -75,9 +75,12 @@ def take_over(folder: Path) -> tuple[Setup, Any, dict[str, np.ndarray], Ratings]
 
 
 def give_back(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write what an epoch left."""
-    with (folder / END).open("wb") as file:
-        write_arrays(file, arrays)
+    """Write what an epoch left; a DataError where it cannot be."""
+    try:
+        with (folder / END).open("wb") as file:
+            write_arrays(file, arrays)
+    except OSError as error:
+        raise cannot_write(folder / END, error) from None
 
 
 def take_back(folder: Path) -> dict[str, np.ndarray]:
