@@ -20,6 +20,8 @@ from nnmf.testing import low_rank
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
+MARK = str(os.getpid())
+
 SETTINGS = {
     "tutorial": ("plain", {"preset": "tutorial", "batch_size": 64, "l2": 0.01, "schedule": "exponential"}),
     "layers": ("biased_mlp", {"seed": 4}),
@@ -28,6 +30,14 @@ SETTINGS = {
     "rows": ("biased_mlp", {"sparse": "on", "batch_size": 32}),
     "discarded": ("plain", {"batch_size": 32, "last_batch": "discard"}),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def marked():
+    """What is started here is told from the jobs of others, whose processes are none of these tests' business."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NNMF_TESTS", MARK)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -42,16 +52,16 @@ def nothing_is_left(tmp_path, monkeypatch):
 
 
 def nodes() -> dict[str, int]:
-    """The processes of all jobs, by role, workers by number."""
+    """The processes of these tests' jobs, by role, workers by number."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             variables = dict(
                 text.split("=", 1)
                 for text in (folder / "environ").read_text().split("\0")
-                if text.startswith(("DMLC_", "NNMF_RANK"))
+                if text.startswith(("DMLC_", "NNMF_"))
             )
-            if "DMLC_ROLE" in variables:
+            if "DMLC_ROLE" in variables and variables.get("NNMF_TESTS") == MARK:
                 found[variables["DMLC_ROLE"] + variables.get("NNMF_RANK", "")] = int(folder.name)
     return found
 
