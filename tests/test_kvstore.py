@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -323,10 +324,28 @@ def test_restarts_come_to_an_end(small):
 
 
 @pytest.mark.slow
+def test_what_ends_at_the_start_is_started_again(small, caplog):
+    def kill():
+        wait_until(lambda: "server" in nodes())
+        os.kill(nodes()["server"], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    again = fitted("layers", small, cluster="local:2", restarts=1)
+    killer.join()
+    assert_same(fitted("layers", small, cluster="local:2"), again, 0)
+    assert (
+        "server 1 was ended by signal 9 (SIGKILL) at the start; all processes are started again (0 restarts left)."
+        in caplog.text
+    )
+
+
+@pytest.mark.slow
 def test_a_process_that_fails_says_why(small, monkeypatch):
     monkeypatch.setenv("MXNET_KVSTORE_BIGARRAY_BOUND", "no number")
     with pytest.raises(
-        TrainingError, match=r"^KVStore's .* ended with exit code 1 \(.*MXNET_KVSTORE_BIGARRAY_BOUND.*\)$"
+        TrainingError,
+        match=r"^KVStore's .* ended with exit code 1 \(.*MXNET_KVSTORE_BIGARRAY_BOUND.*\) at the start, so training",
     ):
         fitted("layers", small, cluster="local:2")
 

@@ -6,8 +6,9 @@ import logging
 import math
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ._handover import END, Setup, hand_over, take_back
 logger = logging.getLogger("nnmf")
 
 _WORKER = "nnmf.neural._worker"
+_Result = TypeVar("_Result")
 
 
 class Workers:
@@ -75,7 +77,16 @@ class Workers:
         self.n_streamed = 0
 
     def start(self) -> None:
-        """Start the workers."""
+        """Start the workers.
+
+        Raises
+        ------
+        TrainingError
+            A process ended, and is not to be started again; so does `epoch`.
+        """
+        self._persistently(lambda: None, "at the start", "")
+
+    def _start(self) -> None:
         try:
             self._folder = _folder(self._train.home)
             places = places_of(self._cluster, self._folder)
@@ -115,31 +126,33 @@ class Workers:
         return math.ceil(self._batch_size / n_workers) * n_workers
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
-        """Train an epoch; returns the RMSE over its ratings.
+        """Train an epoch; returns the RMSE over its ratings."""
+        return self._persistently(
+            lambda: self._epoch(number, learning_rate, tick),
+            f"in epoch {number}",
+            f", from the end of epoch {number - 1}",
+        )
 
-        Raises
-        ------
-        TrainingError
-            A process ended, and is not to be started again.
-        """
+    def _persistently(self, attempt: Callable[[], _Result], when: str, whence: str) -> _Result:
+        """What an attempt comes to once the workers are started: again, where one ended, while restarts are left."""
         while True:
             try:
                 if self._job is None:
-                    self.start()
-                return self._epoch(number, learning_rate, tick)
+                    self._start()
+                return attempt()
             except ProcessEnded as error:
                 self.end()
                 if not self._restarts:
                     raise TrainingError(
-                        f"{error} in epoch {number}, so training stopped; with restarts (--restarts N) it goes on from the epoch "
-                        "before by itself."
+                        f"{error} {when}, so training stopped; with restarts (--restarts N) it goes on from the epoch before by "
+                        "itself."
                     ) from None
                 self._restarts -= 1
                 logger.warning(
-                    "%s in epoch %d; all processes are started again, from the end of epoch %d (%d restarts left).",
+                    "%s %s; all processes are started again%s (%d restarts left).",
                     error,
-                    number,
-                    number - 1,
+                    when,
+                    whence,
                     self._restarts,
                 )
 
