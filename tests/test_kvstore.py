@@ -179,6 +179,20 @@ def test_batches_of_workers_that_do_not_wait_are_what_each_has_at_most(caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("last_batch", ["pad", "discard"])
+@pytest.mark.parametrize("kvstore", ["dist_sync", "dist_async"])
+def test_a_few_ratings_need_be_no_multiple_of_the_workers(kvstore, last_batch):
+    few = low_rank(n_ratings=7)
+    settings = {"n_epochs": 2, "ctx": "cpu", "cluster": "local:2", "kvstore": kvstore, "last_batch": last_batch}
+    model = nnmf.fit("biased_mlp", few, **settings)
+    assert 0 < model.history[-1].train_rmse < 0.5
+    model.fit_more(low_rank(n_ratings=9, seed=1), n_epochs=1, cluster="local:2")
+    assert len(model.history) == 3
+    with pytest.raises(ConfigError, match=r"^cluster: 2 workers are more than the 1 ratings of .*; take fewer\.$"):
+        nnmf.fit("biased_mlp", few.take(np.arange(7) == 0), **settings)
+
+
+@pytest.mark.slow
 def test_a_run_is_resumed_with_any_number_of_workers(small, tmp_path):
     train, valid = small.split(0.8, seed=1)
     whole = fitted("layers", small)

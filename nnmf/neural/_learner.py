@@ -192,8 +192,10 @@ class NetworkLearner(Learner):
         """Make what takes the steps of an epoch in this process, of so many rows each, its share of them among other workers."""
         config, share = self.config, self._share
         check_devices(batch_size, self._contexts)
-        # Of rows that a batch looks up each worker moves all, so it sees the others' ratings, too.
-        by_rows = self._trains_rows(batch_size)
+        # Of rows that a batch looks up each worker moves all, so it sees the others' ratings, too. What workers fill up of a table of
+        # few ratings, for all to have as many, goes over whole tables.
+        fits = batch_size <= len(train) * (1 + (config.negatives or 0))
+        by_rows = self._trains_rows(batch_size) and fits
         self._iter = DataIter(
             train,
             batch_size if by_rows else share.rows_of_worker(batch_size),

@@ -55,7 +55,7 @@ class Workers:
     Raises
     ------
     ConfigError
-        A batch that cannot be shared alike.
+        A batch that cannot be shared alike, or more workers than ratings.
     """
 
     def __init__(
@@ -112,8 +112,16 @@ class Workers:
 
     def _rows_of_step(self, n_workers: int) -> int:
         """Rows a step: of all workers together, or, where they wait for nobody, of one."""
+        n_ratings = len(self._train)
+        if n_ratings < n_workers:
+            raise ConfigError(
+                f"cluster: {n_workers} workers are more than the {n_ratings} ratings of {self._train.name}; take fewer."
+            )
+        whole = (
+            math.floor if self._config.last_batch == "discard" else math.ceil
+        )  # a short batch may be filled, or may not
         if self._kind == "dist_async":
-            share = math.ceil(len(self._train) * (1 + (self._config.negatives or 0)) / n_workers)
+            share = whole(n_ratings / n_workers) * (1 + (self._config.negatives or 0))
             if self._batch_size > share:
                 logger.info("Batches of %d: all that each worker has of the ratings.", share)
             return min(self._batch_size, share)
@@ -123,7 +131,7 @@ class Workers:
             raise ConfigError(
                 f"batch_size: got {self._batch_size}, which {n_workers} workers cannot share alike; give a multiple of {n_workers}."
             )
-        return math.ceil(self._batch_size / n_workers) * n_workers
+        return max(1, whole(self._batch_size / n_workers)) * n_workers
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         """Train an epoch; returns the RMSE over its ratings."""
