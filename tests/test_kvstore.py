@@ -133,6 +133,13 @@ def test_workers_take_the_devices_in_turns(small):
 
 
 @pytest.mark.slow
+def test_batches_that_follow_the_table_are_such_as_workers_can_share(small, caplog):
+    caplog.set_level("INFO", "nnmf")
+    fitted("layers", small, cluster="local:3")
+    assert "Batches of 33, which 3 workers share alike." in caplog.text
+
+
+@pytest.mark.slow
 def test_two_workers_keep_the_tutorial_s_curve(u1):
     train, test = u1
     settings = {"preset": "tutorial", "n_epochs": 6, "ctx": "cpu", "keep": "last", "schedule": "linear"}

@@ -131,7 +131,9 @@ class Workers:
             raise ConfigError(
                 f"batch_size: got {self._batch_size}, which {n_workers} workers cannot share alike; give a multiple of {n_workers}."
             )
-        return max(1, whole(self._batch_size / n_workers)) * n_workers
+        shared = max(1, whole(self._batch_size / n_workers)) * n_workers
+        logger.info("Batches of %d, which %d workers share alike.", shared, n_workers)
+        return shared
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         """Train an epoch; returns the RMSE over its ratings."""
