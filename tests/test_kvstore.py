@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import nnmf
-from nnmf.errors import ConfigError, DataError, TrainingError
+from nnmf.errors import BackendError, ConfigError, DataError, TrainingError
 from nnmf.testing import low_rank
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -243,6 +244,15 @@ def test_workers_of_a_cluster_train_as_one_process(client, small, sees, monkeypa
     assert [content is not None for content in opened] == ([] if sees else [False, True] * 2)
 
 
+def test_a_worker_with_an_address_that_mxnet_does_not_know_is_refused(tmp_path, monkeypatch):
+    from nnmf.cluster import Worker
+    from nnmf.kvstore import _job
+
+    monkeypatch.setattr(_job, "workers_of", lambda _: [Worker("tcp://[::1]:40331", 1)])
+    with pytest.raises(BackendError, match=r"^cluster: the worker tcp://\[::1\]:40331 has an IPv6 address"):
+        _job.places_of(object(), tmp_path)
+
+
 @pytest.mark.slow
 def test_a_worker_of_the_cluster_that_is_killed_is_done_without(client, small):
     def kill(result, model):
@@ -404,6 +414,16 @@ def test_an_error_of_a_worker_ends_it_at_once_though_others_go_on(tmp_path, monk
             job.hear(30)
     finally:
         job.end()
+
+
+@pytest.mark.slow
+def test_a_port_that_was_taken_meanwhile_is_named_as_the_reason(small, monkeypatch):
+    from nnmf.kvstore import _places
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(_places.Place, "free_port", lambda _: taken.getsockname()[1])
+        with pytest.raises(TrainingError, match=r"scheduler ended with exit code 1 \(.*MXNetError: .*bind failed\)"):
+            fitted("layers", small, cluster="local:2")
 
 
 @pytest.mark.slow

@@ -40,11 +40,17 @@ def places_of(cluster: Any, folder: Path) -> list[AnyPlace]:
     Raises
     ------
     BackendError
-        The cluster has no workers, and none come.
+        The cluster has no workers, and none come, or one is beyond MXNet's reach.
     """
     if isinstance(cluster, int):
         return [Place(folder, cluster)] * cluster
     addresses = [worker.address for worker in workers_of(cluster)]
+    for address in addresses:
+        if ":" in host_of(address):
+            raise BackendError(
+                f"cluster: the worker {address} has an IPv6 address, by which KVStore reaches nobody; start it with one of IPv4 "
+                "(dask worker --host)."
+            )
     on_host = Counter(map(host_of, addresses))
     return [RemotePlace(cluster, address, folder, on_host[host_of(address)]) for address in addresses]
 
