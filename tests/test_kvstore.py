@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -268,6 +269,35 @@ def test_a_worker_of_the_cluster_that_is_killed_is_done_without(client, small):
     client.wait_for_workers(2, timeout=30)
     whole = fitted("layers", small)
     assert_same(whole, fitted("layers", small, [kill], cluster=client, restarts=1), 2e-5)
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_ends_a_command_in_one_sentence(client, tmp_path):
+    dask, address = [sys.executable, "-m", "dask"], ["--host", "127.0.0.1", "--no-dashboard"]
+    file, quiet = str(tmp_path / "scheduler.json"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    train = [sys.executable, "-m", "nnmf.train", "--dataset", "synthetic", "--network", "plain", "--n-epochs", "10000"]
+    train += ["--ctx", "cpu", "--cluster", file, "--output", str(tmp_path / "run")]
+    with (
+        subprocess.Popen([*dask, "scheduler", *address, "--port", "0", "--scheduler-file", file], **quiet) as scheduler,
+        subprocess.Popen([*dask, "worker", *address, "--scheduler-file", file], **quiet) as worker,
+    ):
+        try:
+            wait_until(Path(file).is_file)
+            with subprocess.Popen(train, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as command:
+                assert command.stderr is not None
+                assert any(line.startswith("Epoch 2:") for line in command.stderr)
+                scheduler.kill()
+                _, said = command.communicate(timeout=60)
+        finally:
+            scheduler.kill()
+            worker.terminate()
+    assert command.returncode == 1
+    lines = [line for line in said.splitlines() if not line.startswith(("Epoch", "Expected"))]
+    assert len(lines) == 1
+    assert re.match(
+        r"python -m nnmf.train: error: KVStore's .* is lost with the Dask worker tcp://127.0.0.1:", lines[0]
+    )
+    wait_until(lambda: not nodes())
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ def joined(cluster: Any, own_workers: bool = False) -> Iterator[Client | int]:
             way, what = _parsed(cluster)
             if way == "local":
                 what = stack.enter_context(_local(int(what)))
+            stack.enter_context(_hushed())
             # What is asked of workers here need not pass through the scheduler; others may be out of reach.
             client = stack.enter_context(_connected(cluster, what, direct=way == "local" or None))
         workers_of(client)
@@ -158,6 +160,20 @@ def _connected(name: str, address: Any, direct: bool | None) -> Iterator[Client]
 
     with _whole(connect) as client:
         yield client
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep Dask's tracebacks of a cluster that is gone off the screen: what comes of it is said in a sentence."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
