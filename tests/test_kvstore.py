@@ -272,6 +272,28 @@ def test_a_worker_of_the_cluster_that_is_killed_is_done_without(client, small):
 
 
 @pytest.mark.slow
+def test_a_worker_computes_with_the_threads_of_the_cluster_s(small, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    seen = {}
+
+    def look(result, model):
+        for name, pid in nodes().items():
+            seen[name] = Path(f"/proc/{pid}/environ").read_text().split("\0")
+
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=3, host="127.0.0.1", dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        fitted("tutorial", small, [look], n_epochs=1, cluster=client)
+    assert "OMP_NUM_THREADS=3" in seen["worker0"]  # where Dask sets 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    fitted("tutorial", small, [look], n_epochs=1, cluster="local:2")
+    assert "OMP_NUM_THREADS=5" in seen["worker1"]
+
+
+@pytest.mark.slow
 def test_a_scheduler_that_is_killed_ends_a_command_in_one_sentence(client, tmp_path):
     dask, address = [sys.executable, "-m", "dask"], ["--host", "127.0.0.1", "--no-dashboard"]
     file, quiet = str(tmp_path / "scheduler.json"), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nnmf import errors
+from nnmf._compiled import usable_cores
 from nnmf.cluster import workers_of
 from nnmf.errors import BackendError, TrainingError
 
@@ -43,16 +44,18 @@ def places_of(cluster: Any, folder: Path) -> list[AnyPlace]:
         The cluster has no workers, and none come, or one is beyond MXNet's reach.
     """
     if isinstance(cluster, int):
-        return [Place(folder, cluster)] * cluster
-    addresses = [worker.address for worker in workers_of(cluster)]
-    for address in addresses:
-        if ":" in host_of(address):
+        # Each of them would else take all cores.
+        n_threads = None if "OMP_NUM_THREADS" in os.environ else max(1, usable_cores() // cluster)
+        return [Place(folder, n_threads)] * cluster
+    workers = workers_of(cluster)
+    for worker in workers:
+        if ":" in host_of(worker.address):
             raise BackendError(
-                f"cluster: the worker {address} has an IPv6 address, by which KVStore reaches nobody; start it with one of IPv4 "
+                f"cluster: the worker {worker.address} has an IPv6 address, by which KVStore reaches nobody; start it with one of IPv4 "
                 "(dask worker --host)."
             )
-    on_host = Counter(map(host_of, addresses))
-    return [RemotePlace(cluster, address, folder, on_host[host_of(address)]) for address in addresses]
+    # What the environment says there is Dask's word to its own tasks: 1.
+    return [RemotePlace(cluster, worker.address, folder, worker.n_threads) for worker in workers]
 
 
 class ProcessEnded(TrainingError):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from nnmf._compiled import usable_cores
 
 from ._process import Process, end
 
@@ -22,14 +19,14 @@ class Place:
     ----------
     folder : Path
         The job's.
-    n_workers : int
-        Workers that the machine's cores are shared by.
+    n_threads : int or None
+        Those that a process computes with; None: as the environment says.
     host : str, default="127.0.0.1"
         The address at which processes listen; by default nobody else can reach them.
     """
 
-    def __init__(self, folder: Path, n_workers: int, host: str = _LOOPBACK) -> None:
-        self._folder, self._n_workers, self.host = folder, n_workers, host
+    def __init__(self, folder: Path, n_threads: int | None, host: str = _LOOPBACK) -> None:
+        self._folder, self._n_threads, self.host = folder, n_threads, host
         self._processes: dict[str, Process] = {}
 
     def free_port(self) -> int:
@@ -41,8 +38,8 @@ class Place:
 
     def start(self, name: str, module: str, variables: dict[str, str], hear: Callable[[dict[str, Any]], Any]) -> None:
         """Start a process; see `Process`."""
-        if "OMP_NUM_THREADS" not in os.environ:  # else each worker would take all cores
-            variables = {**variables, "OMP_NUM_THREADS": str(max(1, usable_cores() // self._n_workers))}
+        if self._n_threads is not None:
+            variables = {**variables, "OMP_NUM_THREADS": str(self._n_threads)}
         self._processes[name] = Process(name, module, self._folder, variables, hear)
 
     def tell(self, name: str, order: dict[str, Any]) -> None:

@@ -44,13 +44,13 @@ class RemotePlace:
         The worker's, as Dask knows it.
     folder : Path
         The job's on this machine; the worker has one of its own where it does not see this one.
-    n_workers : int
-        Workers of the job that the machine's cores are shared by.
+    n_threads : int
+        Those that a process computes with.
     """
 
-    def __init__(self, client: Client, address: str, folder: Path, n_workers: int) -> None:
+    def __init__(self, client: Client, address: str, folder: Path, n_threads: int) -> None:
         self.host = host_of(address)
-        self._client, self._address, self._folder, self._n_workers = client, address, folder, n_workers
+        self._client, self._address, self._folder, self._n_threads = client, address, folder, n_threads
         self._key = f"{folder.name} {address}"
         self._names: list[str] = []
         self._is_open, self._is_shared = False, True
@@ -62,10 +62,10 @@ class RemotePlace:
     def _open(self) -> None:
         if self._is_open:
             return
-        self._is_shared = self._ask(_open, str(self._folder), self.host, self._n_workers, None)
+        self._is_shared = self._ask(_open, str(self._folder), self.host, self._n_threads, None)
         if not self._is_shared:
             files = {path.name: path.read_bytes() for path in self._folder.iterdir()}
-            self._ask(_open, str(self._folder), self.host, self._n_workers, files)
+            self._ask(_open, str(self._folder), self.host, self._n_threads, files)
         self._is_open = True
 
     def free_port(self) -> int:
@@ -134,7 +134,7 @@ class _Held:
 _held: dict[str, _Held] = {}
 
 
-def _open(key: str, folder: str, host: str, n_workers: int, files: dict[str, bytes] | None) -> bool:
+def _open(key: str, folder: str, host: str, n_threads: int, files: dict[str, bytes] | None) -> bool:
     """Make room for a job: in its folder where it is seen here, or with its files in one of its own; whether there is."""
     place, own = Path(folder), None
     if files is not None:
@@ -143,7 +143,7 @@ def _open(key: str, folder: str, host: str, n_workers: int, files: dict[str, byt
             (own / name).write_bytes(content)
     elif not place.is_dir():
         return False
-    _held[key] = _Held(Place(place, n_workers, host), own)
+    _held[key] = _Held(Place(place, n_threads, host), own)
     threading.Thread(target=_watch, args=(key,), daemon=True).start()
     return True
 
