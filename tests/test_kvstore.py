@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -398,6 +399,28 @@ def test_restarts_go_on_from_the_last_epoch(role, number, small, caplog):
         f"({number.name}) in epoch 3; all processes are started again, from the end of epoch 2 (0 restarts left)."
         in caplog.text
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before it is written", "before it is read"])
+def test_an_epoch_that_is_gone_with_the_folder_is_trained_again(when, small, tmp_path, monkeypatch, caplog):
+    """As when a worker of a cluster, all of whose machines see one folder, is killed at an epoch's end."""
+    from nnmf.neural import _workers
+
+    read, n_read = _workers.take_back, []
+
+    def remove_once(*_):
+        n_read.append(1)
+        if len(n_read) == 2:
+            (folder,) = (tmp_path / "temporary").iterdir()
+            shutil.rmtree(folder)
+
+    if when == "before it is read":
+        monkeypatch.setattr(_workers, "take_back", lambda folder: (remove_once(), read(folder))[1])
+    callbacks = [remove_once] if when == "before it is written" else []
+    again = fitted("layers", small, callbacks, cluster="local:2", restarts=1)
+    assert_same(fitted("layers", small, cluster="local:2"), again, 0)
+    assert "all processes are started again" in caplog.text
 
 
 @pytest.mark.slow

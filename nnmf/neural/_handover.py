@@ -75,10 +75,12 @@ def take_over(folder: Path) -> tuple[Setup, Any, dict[str, np.ndarray], Ratings]
 
 
 def give_back(folder: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write what an epoch left; a DataError where it cannot be."""
+    """Write what an epoch left; a DataError where there is a folder in which it cannot be."""
     try:
         with (folder / END).open("wb") as file:
             write_arrays(file, arrays)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise cannot_write(folder / END, error) from None
 

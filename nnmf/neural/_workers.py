@@ -180,7 +180,10 @@ class Workers:
                 rmse = float(message["rmse"])
                 tick(min(message["done"] * n_workers, self.n_streamed), lambda rmse=rmse: rmse)  # type: ignore[misc]
         job.collect(END)
-        self.arrays = take_back(folder)
+        try:
+            self.arrays = take_back(folder)
+        except FileNotFoundError:  # the processes of a Dask worker that is killed take the folder with them
+            raise ProcessEnded("The folder of KVStore's processes is gone") from None
         squares = [
             ready["n_streamed"] * done[name]["rmse"] ** 2 for name, ready in zip(job.workers, job.ready, strict=True)
         ]
