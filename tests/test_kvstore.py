@@ -491,6 +491,20 @@ def test_an_error_of_a_worker_ends_it_at_once_though_others_go_on(tmp_path, monk
         job.end()
 
 
+def test_nobody_else_gets_the_port_that_a_scheduler_is_to_listen_at(tmp_path):
+    from nnmf.kvstore import places_of
+
+    (place,) = places_of(1, tmp_path)
+    port = place.free_port()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with socket.create_server(("127.0.0.1", port)):  # which sets SO_REUSEADDR, as MXNet does
+        pass
+    place.end()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", port))
+
+
 @pytest.mark.slow
 def test_a_port_that_was_taken_meanwhile_is_named_as_the_reason(small, monkeypatch):
     from nnmf.kvstore import _places

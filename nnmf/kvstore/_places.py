@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,19 @@ class Place:
     def __init__(self, folder: Path, n_threads: int | None, host: str = _LOOPBACK) -> None:
         self._folder, self._n_threads, self.host = folder, n_threads, host
         self._processes: dict[str, Process] = {}
+        self._held: list[socket.socket] = []
 
     def free_port(self) -> int:
-        """A port that nobody listens on now."""
-        with socket.socket() as probe:
-            probe.bind((self.host, 0))
-            found: int = probe.getsockname()[1]
-            return found
+        """A port that is nobody's; on Linux nobody else's until the job ends."""
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so may who listens there, as MXNet does
+        held.bind((self.host, 0))
+        found: int = held.getsockname()[1]
+        if sys.platform == "linux":
+            self._held.append(held)
+        else:  # elsewhere nobody may listen there meanwhile
+            held.close()
+        return found
 
     def start(self, name: str, module: str, variables: dict[str, str], hear: Callable[[dict[str, Any]], Any]) -> None:
         """Start a process; see `Process`."""
@@ -52,3 +59,5 @@ class Place:
     def end(self) -> None:
         """End all processes."""
         end(self._processes.values())
+        for held in self._held:
+            held.close()
