@@ -71,7 +71,7 @@ def test_a_text_that_names_one_is_taken(distributed, text):
     check_cluster(text)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "no json", '{"address"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", "no json", '{"address"}', '{"address": null}'])
 def test_a_file_that_no_scheduler_wrote(distributed, content, tmp_path):
     path = tmp_path / "scheduler.json"
     path.write_text(content)
@@ -96,6 +96,26 @@ def test_a_scheduler_that_does_not_answer(distributed, monkeypatch):
         BackendError, match=r"^cluster: no Dask scheduler answers at tcp://127\.0\.0\.1:1 within 0\.5 s"
     ):
         joined("tcp://127.0.0.1:1").__enter__()
+
+
+@pytest.mark.parametrize(
+    "address, needs_tls, why",
+    [
+        ("tls://127.0.0.1:1", False, "TLS expects"),
+        ("tcp://127.0.0.1:1", True, "encryption required by Dask configuration"),
+    ],
+)
+def test_a_scheduler_that_cannot_be_asked_leaves_no_client(distributed, address, needs_tls, why):
+    """The program would wait at its end for one that is half made, and tell of it in a traceback."""
+    import dask
+
+    before = set(distributed.Client._instances)
+    with (
+        dask.config.set({"distributed.comm.require-encryption": needs_tls}),
+        pytest.raises(BackendError, match=rf"^cluster: no Dask scheduler answers at {address} within 10 s \({why}"),
+    ):
+        joined(address).__enter__()
+    assert set(distributed.Client._instances) <= before
 
 
 def test_what_is_started_here_is_on_loopback_and_ends(distributed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import re
@@ -106,7 +107,10 @@ def _parsed(text: str) -> tuple[str, str]:
     if "://" in text or "\0" in text or not Path(text).is_file():
         raise wrong
     try:
-        return "address", str(json.loads(Path(text).read_text(encoding="utf-8"))["address"])
+        address = json.loads(Path(text).read_text(encoding="utf-8"))["address"]
+        if not isinstance(address, str):
+            raise TypeError
+        return "address", address
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(
             f"cluster: {text} is no file that a Dask scheduler wrote (dask scheduler --scheduler-file {text})."
@@ -152,11 +156,19 @@ def _connected(name: str, address: Any, direct: bool | None) -> Iterator[Client]
             return _distributed().Client(
                 address, timeout=_ANSWER_SECONDS, set_as_default=False, direct_to_workers=direct
             )
-        except (OSError, asyncio.TimeoutError, ValueError, TypeError) as error:  # TypeError: TLS without certificates
-            raise BackendError(
-                f"cluster: no Dask scheduler answers at {name} within {_ANSWER_SECONDS} s ({_first_line(error)}); check that it runs "
-                "and can be reached."
-            ) from None
+        except (
+            OSError,
+            asyncio.TimeoutError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+        ) as error:  # the last two: settings of TLS
+            why = _first_line(error)
+        # Of what was made of a client nothing may be left: when the program ends Dask would wait for it to close, in vain.
+        gc.collect()
+        raise BackendError(
+            f"cluster: no Dask scheduler answers at {name} within {_ANSWER_SECONDS} s ({why}); check that it runs and can be reached."
+        )
 
     with _whole(connect) as client:
         yield client
