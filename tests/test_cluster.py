@@ -185,6 +185,9 @@ class Answering:
     def run(self, function: object, on_error: str) -> dict[str, object]:
         return {"tcp://10.0.0.7:1": self.answer}
 
+    def ncores(self) -> dict[str, int]:
+        return {"tcp://10.0.0.7:1": 1}
+
 
 @pytest.mark.parametrize(
     "answer, sentence",

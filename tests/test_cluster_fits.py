@@ -22,6 +22,7 @@ import pytest
 import nnmf
 from nnmf import Features, Ratings
 from nnmf.cluster import Graph, LostWorker, joined, shared_folder, workers_of
+from nnmf.cluster._workers import answers
 from nnmf.errors import BackendError, DataError, TrainingError
 from nnmf.factorization import _cluster_schedule, _kernels
 from nnmf.factorization._cluster_chains import ClusterChains, draw_sweeps
@@ -338,6 +339,9 @@ def test_a_folder_that_a_worker_does_not_see(share, tmp_path):
         def run(self, function, *arguments, on_error):
             return {"tcp://10.0.0.7:1": FileNotFoundError(arguments[0])}
 
+        def ncores(self):
+            return {"tcp://10.0.0.7:1": 1}
+
     with pytest.raises(BackendError, match=r"^cluster: the worker tcp://10\.0\.0\.7:1 does not see .*set \$TMPDIR"):
         shared_folder(Client(), tmp_path).__enter__()
 
@@ -401,6 +405,25 @@ def test_a_worker_that_dies_is_noticed():
         graph.want(graph.add(places[0], stop_the_process), "never")
         with pytest.raises(LostWorker):
             list(graph.results())
+
+
+def test_a_worker_that_dies_while_it_is_asked_is_not_at_fault():
+    def stop_the_first(dask_worker) -> str:
+        if dask_worker.name == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "here"
+
+    with joined("local:2") as client:
+        assert list(answers(client, stop_the_first).values()) == ["here"]
+
+
+@pytest.mark.parametrize("kind", [nnmf.SVD, nnmf.Bayes])
+def test_a_client_that_is_closed_in_the_midst_of_training(kind, small):
+    with own_cluster(n_workers=1) as client:
+        model = kind(n_factors=2, n_epochs=3)
+        with pytest.raises(BackendError, match=r"^cluster: .* no longer answers \(its client was closed\)"):
+            model.fit(small, cluster=client, callbacks=[lambda result, model: client.close()])
+    assert len(model.history) == 1
 
 
 def test_a_cluster_all_of_whose_workers_are_gone(table, monkeypatch):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from nnmf.errors import BackendError, DataError
 from nnmf.files import cache_dir, cannot_write
 
+from ._workers import answers
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -40,7 +42,7 @@ def shared_folder(client: Client, home: Path | None) -> Iterator[Path]:
         folder.chmod(0o755)  # workers may be another user's
         token = secrets.token_hex(16)
         (folder / _TOKEN).write_text(token)
-        for worker, found in client.run(_read, str(folder / _TOKEN), on_error="return").items():
+        for worker, found in answers(client, _read, str(folder / _TOKEN)).items():
             if found != token:
                 raise BackendError(
                     f"cluster: the worker {worker} does not see the files that are written to {folder.parent} here; take a table in a "

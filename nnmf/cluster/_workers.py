@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from nnmf._version import __version__
@@ -71,10 +73,36 @@ def present(client: Client) -> dict[str, int]:
     BackendError
         The scheduler does not answer.
     """
-    try:
+    with _reached(client):
         return dict(client.ncores())
-    except (OSError, RuntimeError, asyncio.TimeoutError) as error:
-        raise BackendError(f"cluster: the scheduler no longer answers ({error}); see what became of it.") from None
+
+
+def answers(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """What a function comes to on each worker, or the error that it raises there; of those that are gone by then, nothing.
+
+    Raises
+    ------
+    BackendError
+        The scheduler does not answer.
+    """
+    from distributed.comm import CommClosedError
+
+    with _reached(client):
+        found = client.run(function, *arguments, on_error="return")
+    there = present(client)
+    # One that has just died may still be counted.
+    return {w: answer for w, answer in found.items() if w in there and not isinstance(answer, CommClosedError)}
+
+
+@contextlib.contextmanager
+def _reached(client: Client) -> Iterator[None]:
+    """Say so where the scheduler that is asked no longer answers."""
+    try:
+        yield
+    except (OSError, RuntimeError, AttributeError, asyncio.TimeoutError) as error:
+        # What a client that was closed has in the place of a scheduler has no attributes.
+        why = "its client was closed" if client.status == "closed" else error
+        raise BackendError(f"cluster: the scheduler no longer answers ({why}); see what became of it.") from None
 
 
 def check_workers(client: Client) -> None:
@@ -89,7 +117,7 @@ def check_workers(client: Client) -> None:
         found = {"scheduler": client.run_on_scheduler(_version)}
     except Exception as error:
         found = {"scheduler": error}
-    found |= {f"worker {worker}": version for worker, version in client.run(_version, on_error="return").items()}
+    found |= {f"worker {worker}": version for worker, version in answers(client, _version).items()}
     for who, version in found.items():
         if isinstance(version, Exception):
             raise BackendError(
