@@ -426,6 +426,27 @@ def test_a_client_that_is_closed_in_the_midst_of_training(kind, small):
     assert len(model.history) == 1
 
 
+def test_a_worker_that_stays_paused_ends_training(small, monkeypatch):
+    """As Dask pauses one whose memory is nearly full; one that goes on in time does no harm."""
+
+    def pause(result, model) -> None:
+        if result.epoch == 1:
+            client.run(set_status, "paused")
+
+    def set_status(name, dask_worker) -> None:
+        dask_worker.status = distributed.Status[name]
+
+    settings = {"n_factors": 2, "n_epochs": 2}
+    with own_cluster(n_workers=1, memory_limit=0) as client:
+        goes_on = threading.Timer(1.5, client.run, (set_status, "running"))
+        goes_on.start()
+        found = nnmf.fit("svd", small, cluster=client, callbacks=[pause], **settings)
+        assert same(found, nnmf.fit("svd", small, **settings))
+        monkeypatch.setattr("nnmf.cluster._graph._PAUSED_LOOKS", 1)
+        with pytest.raises(BackendError, match=r"^cluster: the worker tcp://.* is paused, .*--memory-limit"):
+            nnmf.fit("svd", small, cluster=client, callbacks=[pause], **settings)
+
+
 def test_a_cluster_all_of_whose_workers_are_gone(table, monkeypatch):
     monkeypatch.setattr("nnmf.cluster._workers._WORKER_SECONDS", 0.3)
     with own_cluster(n_workers=1) as client:

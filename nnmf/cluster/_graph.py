@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnmf.errors import BackendError
 
-from ._workers import present
+from ._workers import paused, present
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -23,6 +23,8 @@ logger = logging.getLogger("nnmf")
 
 # Seconds between two looks at which workers are alive.
 _LOOK_SECONDS = 1.0
+# Looks, one after another, at which a worker that is paused holds up all others, before it is given up: most go on by themselves.
+_PAUSED_LOOKS = 30
 # Seconds that results on their way may take to be of no use.
 _END_SECONDS = 30.0
 # Times that something is begun anew because a worker was lost.
@@ -80,6 +82,8 @@ class Graph:
         ------
         LostWorker
             A worker died.
+        BackendError
+            A worker stays paused.
         NnmfError
             What a task raised.
         """
@@ -91,16 +95,25 @@ class Graph:
         # Dask waits for the results of a worker that is gone as long as for others; this thread looks who is there meanwhile.
         names = dict(zip(futures, self._wanted, strict=True))
         fetching = threading.Thread(target=self._fetch, args=(names, found), daemon=True)
-        left = len(futures)
+        left, paused_looks = len(futures), 0
         try:
             fetching.start()
             while left:
                 try:
                     name, result = found.get(timeout=_LOOK_SECONDS)
                 except queue.Empty:
-                    if not set(self._places.values()) <= present(self._client).keys():
+                    places = set(self._places.values())
+                    if not places <= present(self._client).keys():
                         raise LostWorker from None
+                    waiting = paused(self._client, places)
+                    paused_looks = paused_looks + 1 if waiting else 0
+                    if paused_looks >= _PAUSED_LOOKS:
+                        raise BackendError(
+                            f"cluster: the worker {waiting} is paused, for nearly all of its memory is in use; give workers more of it "
+                            "(dask worker --memory-limit), or have fewer on a machine."
+                        ) from None
                     continue
+                paused_looks = 0
                 if isinstance(result, BaseException):
                     raise result
                 left -= 1

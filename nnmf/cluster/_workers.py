@@ -77,6 +77,26 @@ def present(client: Client) -> dict[str, int]:
         return dict(client.ncores())
 
 
+def paused(client: Client, addresses: set[str]) -> str | None:
+    """A worker that begins no task, as Dask has it where memory is nearly full, if none of these has a task in hand.
+
+    Raises
+    ------
+    BackendError
+        The scheduler does not answer.
+    """
+    with _reached(client):
+        found: str | None = client.run_on_scheduler(_paused, addresses)
+    return found
+
+
+def _paused(addresses: set[str], dask_scheduler: Any) -> str | None:
+    workers = [dask_scheduler.workers[address] for address in addresses if address in dask_scheduler.workers]
+    if any(worker.executing for worker in workers):
+        return None
+    return next((worker.address for worker in workers if worker.status.name == "paused"), None)
+
+
 def answers(client: Client, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     """What a function comes to on each worker, or the error that it raises there; of those that are gone by then, nothing.
 
