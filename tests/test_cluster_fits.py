@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -344,6 +345,26 @@ def test_a_folder_that_a_worker_does_not_see(share, tmp_path):
 
     with pytest.raises(BackendError, match=r"^cluster: the worker tcp://10\.0\.0\.7:1 does not see .*set \$TMPDIR"):
         shared_folder(Client(), tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("kind", [nnmf.SVD, nnmf.Bayes])
+def test_a_shared_folder_that_is_full(kind, small, clusters, monkeypatch):
+    """From the first byte on, or after an epoch, which is kept."""
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill(result, model) -> None:
+        for name in ("save", "savez"):
+            monkeypatch.setattr(np, name, full)
+
+    model, said = kind(n_factors=2, n_epochs=3), r"shared.*: cannot be written \(No space left on device\)"
+    with pytest.raises(DataError, match=said):
+        model.fit(small, cluster=clusters(1), callbacks=[fill])
+    assert len(model.history) == 1
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match=said):
+        kind(n_factors=2, n_epochs=3).fit(small, cluster=clusters(1))
 
 
 def test_turns_let_groups_of_stripes_share_an_epoch():

@@ -37,11 +37,15 @@ def shared_folder(client: Client, home: Path | None) -> Iterator[Path]:
     DataError
         Nothing can be written.
     """
-    with tempfile.TemporaryDirectory(prefix="nnmf-shared-", dir=_writable(home), ignore_cleanup_errors=True) as made:
-        folder = Path(made).resolve()
-        folder.chmod(0o755)  # workers may be another user's
-        token = secrets.token_hex(16)
-        (folder / _TOKEN).write_text(token)
+    place, token = _writable(home), secrets.token_hex(16)
+    with contextlib.ExitStack() as stack:
+        try:
+            made = tempfile.TemporaryDirectory(prefix="nnmf-shared-", dir=place, ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(made)).resolve()
+            folder.chmod(0o755)  # workers may be another user's
+            (folder / _TOKEN).write_text(token)
+        except OSError as error:
+            raise cannot_write(place, error) from None
         for worker, found in answers(client, _read, str(folder / _TOKEN)).items():
             if found != token:
                 raise BackendError(
