@@ -468,6 +468,13 @@ def test_a_worker_that_stays_paused_ends_training(small, monkeypatch):
             nnmf.fit("svd", small, cluster=client, callbacks=[pause], **settings)
 
 
+def test_a_cluster_that_adapts_itself_has_no_worker_at_first(small):
+    settings = {"n_factors": 2, "n_epochs": 2}
+    with own_cluster(n_workers=0, threads_per_worker=1) as client:
+        client.cluster.adapt(minimum=0, maximum=1, interval="100ms")
+        assert same(nnmf.fit("svd", small, cluster=client, **settings), nnmf.fit("svd", small, **settings))
+
+
 def test_a_cluster_all_of_whose_workers_are_gone(table, monkeypatch):
     monkeypatch.setattr("nnmf.cluster._workers._WORKER_SECONDS", 0.3)
     with own_cluster(n_workers=1) as client:

@@ -48,6 +48,9 @@ def workers_of(client: Client) -> list[Worker]:
 
 def _wait(client: Client) -> None:
     """Wait for a worker."""
+    asked = client.submit(
+        _version, pure=False
+    )  # a cluster that adapts itself starts one where there is something to do
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
     except (TimeoutError, asyncio.TimeoutError):  # the same from Python 3.11 on
@@ -56,6 +59,8 @@ def _wait(client: Client) -> None:
             f"cluster: the scheduler at {address} has no workers, and none came within {_WORKER_SECONDS} s; "
             f"start some (dask worker {address})."
         ) from None
+    finally:
+        asked.release()
 
 
 def threads_of(client: Client) -> list[str]:
