@@ -610,6 +610,43 @@ def test_a_run_of_the_command_goes_on_with_and_without_a_cluster(table, tmp_path
     assert all(np.array_equal(array, plain.parameters[name]) for name, array in found.parameters.items())
 
 
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_a_sentence_and_nothing_else(small, tmp_path):
+    small.store(tmp_path / "table")
+    file, metrics = tmp_path / "scheduler.json", tmp_path / "run" / "metrics.jsonl"
+    own = ["--host", "127.0.0.1", "--scheduler-file", str(file), "--no-dashboard"]
+    flags = ["--model", "svd", "--dataset", "table", "--n-epochs", "100000", "--cluster", str(file), "--output", "run"]
+    with contextlib.ExitStack() as stack:
+
+        def wait_for(path: Path) -> None:
+            deadline = time.monotonic() + 60
+            while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+        def start(*command: str) -> subprocess.Popen:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=tmp_path,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                text=True,
+            )
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            return process
+
+        scheduler = start("dask", "scheduler", "--port", "0", *own)
+        wait_for(file)
+        start("dask", "worker", "--nthreads", "1", "--no-nanny", *own)
+        training = start("nnmf.train", *flags)
+        wait_for(metrics)
+        scheduler.kill()
+        _, err = training.communicate(timeout=60)
+    assert training.returncode == 1
+    assert "Traceback" not in err and " error: cluster: the scheduler no longer answers (" in err.splitlines()[-1]
+    assert not list((tmp_path / "table").glob("nnmf-*"))
+
+
 @pytest.mark.parametrize(
     "number, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )

@@ -156,13 +156,8 @@ def _connected(name: str, address: Any, direct: bool | None) -> Iterator[Client]
             return _distributed().Client(
                 address, timeout=_ANSWER_SECONDS, set_as_default=False, direct_to_workers=direct
             )
-        except (
-            OSError,
-            asyncio.TimeoutError,
-            ValueError,
-            TypeError,
-            RuntimeError,
-        ) as error:  # the last two: settings of TLS
+        # The last two are raised of settings of TLS.
+        except (OSError, asyncio.TimeoutError, ValueError, TypeError, RuntimeError) as error:
             why = _first_line(error)
         # Of what was made of a client nothing may be left: when the program ends Dask would wait for it to close, in vain.
         gc.collect()
