@@ -127,7 +127,8 @@ def test_what_is_started_here_is_on_loopback_and_ends(distributed):
         assert len(children() - before) == 2
         addresses = listening(os.getpid(), *children())
         assert len(addresses) >= 4 and set(addresses) == {"127.0.0.1"}
-        assert list(client.run(lambda: signal.getsignal(signal.SIGINT) == signal.SIG_IGN).values()) == [True, True]
+        masked = client.run(lambda: signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        assert list(masked.values()) == [True, True]
         folders = list(client.run(lambda dask_worker: dask_worker.local_directory).values())
     assert not children() - before
     assert not any(Path(folder).exists() for folder in folders)
@@ -206,13 +207,13 @@ def test_workers_without_this_package(answer, sentence):
 
 
 def test_an_interrupt_while_a_cluster_starts_leaves_nothing(distributed):
-    """At several moments of the start, in a process of its own."""
+    """At several moments of the start, in a process of its own, and sent as a terminal does it: to all that it started, too."""
     code = (
         "import signal, sys, threading, time, os\n"
         "from nnmf.cluster import joined\n"
         "def main():\n"
         "    import distributed\n"
-        "    threading.Timer(float(sys.argv[1]), os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "    threading.Timer(float(sys.argv[1]), os.killpg, (0, signal.SIGINT)).start()\n"
         "    try:\n"
         "        with joined('local:1'):\n"
         "            time.sleep(20)\n"
@@ -223,5 +224,7 @@ def test_an_interrupt_while_a_cluster_starts_leaves_nothing(distributed):
         "main()\n"
     )
     for seconds in (0.05, 0.4):
-        done = subprocess.run([sys.executable, "-c", code, str(seconds)], capture_output=True, text=True, timeout=60)
+        command = [sys.executable, "-c", code, str(seconds)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, start_new_session=True)
+        assert "Traceback" not in done.stderr
         assert (done.returncode, done.stdout.split()) == (0, ["left", "0", "True"]), done.stderr

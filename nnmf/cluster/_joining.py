@@ -8,9 +8,11 @@ import gc
 import json
 import logging
 import re
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +126,10 @@ def _local(n_workers: int) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="nnmf-dask-", ignore_cleanup_errors=True) as scratch:
 
         def start() -> Any:
+            # A terminal sends Ctrl-C to all its processes; it is left to this one, which ends them: what this thread starts has its
+            # mask. Python's tracker goes first, for who starts that is unmasked.
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             try:
                 return distributed.LocalCluster(
                     n_workers=n_workers,
@@ -134,7 +140,6 @@ def _local(n_workers: int) -> Iterator[Any]:
                     worker_dashboard_address=f"{_LOOPBACK}:0",
                     scheduler_kwargs={"dashboard": False, "local_directory": scratch},
                     local_directory=scratch,
-                    preload=["nnmf.cluster._preload"],
                     silence_logs="CRITICAL",
                 )
             except (RuntimeError, OSError) as error:
