@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_a_scheduler_without_workers(distributed, monkeypatch):
         pytest.raises(BackendError, match=r"^cluster: the scheduler at .* has no workers"),
     ):
         joined(cluster.scheduler_address).__enter__()
+
+
+def test_a_worker_that_came_and_went_is_waited_for_again():
+    there: list[dict[str, int]] = [{}, {}, {"tcp://10.0.0.7:1": 2}]
+
+    class Client:
+        def ncores(self) -> dict[str, int]:
+            return there.pop(0)
+
+        def submit(self, function, pure):
+            return types.SimpleNamespace(release=lambda: None)
+
+        def wait_for_workers(self, n, timeout):
+            pass
+
+    assert workers_of(Client()) == [("tcp://10.0.0.7:1", 2)]
 
 
 class Answering:

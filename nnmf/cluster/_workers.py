@@ -41,9 +41,9 @@ def workers_of(client: Client) -> list[Worker]:
     BackendError
         None comes, or the scheduler does not answer.
     """
-    if not present(client):
+    while not (there := present(client)):
         _wait(client)
-    return [Worker(address, n_threads) for address, n_threads in sorted(present(client).items())]
+    return [Worker(address, n_threads) for address, n_threads in sorted(there.items())]
 
 
 def _wait(client: Client) -> None:
@@ -60,7 +60,7 @@ def _wait(client: Client) -> None:
             f"start some (dask worker {address})."
         ) from None
     finally:
-        asked.release()
+        asked.release()  # nobody waits for it
 
 
 def threads_of(client: Client) -> list[str]:
