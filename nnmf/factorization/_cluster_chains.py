@@ -161,7 +161,7 @@ class ClusterChains:
             work = [
                 replace(chain, first=first, n=n, state=file) for chain, file in zip(self._chains, files, strict=True)
             ]
-            persistently(lambda: self._draw(work, found, tick), f"the sweeps from {first} on")
+            persistently(lambda: self._draw(work, found, tick), f"the drawing from sweep {first} on")
         results = [found[chain] for chain in range(len(work))]
         self._states = [result["state"] for result in results]
         self._rmse = [result["rmse"] for result in results]
