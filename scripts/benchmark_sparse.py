@@ -1,6 +1,6 @@
 """Steps over the rows of a batch against steps over whole tables, and against PyTorch, in alternating runs; medians.
 
-    python scripts/benchmark_sparse.py [--torch-python PYTHON] [--runs 5] [--document docs/scaling.md]
+    python scripts/benchmark_sparse.py [--torch-python PYTHON] [--torch-ways dense sparse compiled] [--runs 5] [--document docs/scaling.md]
 
 Tables are drawn: users and items by how popular they are (a power law), ratings at random, for only the speed is looked at. Figures
 are ratings a second of the mean of two epochs, after one that compiles; upload, metric and what an epoch's end costs included. PYTHON
@@ -27,6 +27,7 @@ SHAPES = {
     "10 x ML-10M": (698_780, 106_770),
 }
 FACTORS = 64
+WAYS = ("dense", "sparse", "compiled")
 
 DRAWN = """
 import numpy as np
@@ -104,6 +105,9 @@ def speed(python: str, program: str, *arguments: object) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch-python")
+    parser.add_argument(
+        "--torch-ways", nargs="*", default=WAYS, choices=WAYS, help="compiling takes half a minute a run"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=list(SHAPES))
     parser.add_argument("--document", type=Path, help="write the table between this file's markers")
@@ -124,7 +128,7 @@ def main() -> None:
                     "whole": (sys.executable, OURS, network, batch_size, *shape, whole, "off"),
                 }
                 if arguments.torch_python:
-                    for how in ("dense", "sparse", "compiled"):
+                    for how in arguments.torch_ways:
                         n = 200_000 if how == "sparse" else whole
                         for threads in (1, 2):
                             key = f"torch {how} {threads}"
