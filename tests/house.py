@@ -61,14 +61,27 @@ def floor(name: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
 
 
-def imports(module: str) -> Iterator[tuple[str, str | None, int, bool]]:
+def imports(module: str) -> tuple[tuple[str, str | None, int, bool], ...]:
     """What a module imports: module, name taken from it or None, line, and whether for its types alone.
 
     A text that is the name of a module of this package counts: so `nnmf._lazy` is told where a name is.
     """
-    path = MODULES[module]
+    return _imports(module, MODULES[module])
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(module: str, path: Path) -> tuple[tuple[str, str | None, int, bool], ...]:
+    return tuple(_found_imports(module, path))
+
+
+def _found_imports(module: str, path: Path) -> Iterator[tuple[str, str | None, int, bool]]:
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _tree(path)
     typed = {
         id(inner)
         for node in ast.walk(tree)
@@ -108,7 +121,7 @@ def private_attributes(module: str) -> Iterator[tuple[str, int]]:
     others: set[str] = set()
     for other in MODULES:
         (own if room(other) == room(module) else others).update(_private_names(other, MODULES[other]))
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(_tree(MODULES[module])):
         if isinstance(node, ast.Attribute) and node.attr in others - own:
             whose = ast.unparse(node.value)
             if whose not in ("self", "cls", "super()"):

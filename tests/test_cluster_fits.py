@@ -578,8 +578,7 @@ def test_workers_are_killed_while_chains_are_drawn(told):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["svd", "funk_svd"])
-@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize(("kind", "at"), [("svd", 1), ("funk_svd", 2)])
 def test_workers_are_killed_at_random_moments_of_a_fit(kind, at, monkeypatch):
     monkeypatch.setattr(_cluster_schedule, "_TASK_RATINGS", 1)
     large = low_rank(n_users=2000, n_items=900, n_ratings=300_000, noise=0.3)

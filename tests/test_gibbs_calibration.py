@@ -70,6 +70,6 @@ def ranks(n_worlds, n_draws, thin):
 @pytest.mark.slow
 def test_ranks_among_the_draws_of_a_chain_are_uniform():
     """w0, the noise, a prediction of a rated pair and of another, a user's bias, the likelihood."""
-    found = ranks(200, 19, 40)
+    found = ranks(120, 19, 40)
     far = [surprise((column + 0.5) / 20) for column in found.T]
     assert max(np.abs(far)) < 4

@@ -116,11 +116,10 @@ def biases(n_users, n_items):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [1.0, 20.0])
-def test_draws_are_of_the_posterior(scale):
+def test_draws_are_of_the_posterior():
     """Mean and variance of the draws of a linear model against those that linear algebra finds."""
     table = low_rank(n_users=30, n_items=20, n_ratings=200, noise=0.5)
-    table = nnmf.Ratings.from_arrays(table.user, table.item, scale * table.rating)
+    table = nnmf.Ratings.from_arrays(table.user, table.item, 20 * table.rating)
     settings = {"n_epochs": 600, "sweeps": 10, "l2": 0.05, "bias_l2": 0.5, "temperature": 1.0, "ctx": "cpu"}
     _, each = averaged(biases, table, **settings)
     each = each[300:]
