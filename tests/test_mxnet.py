@@ -591,3 +591,25 @@ def test_no_such_gpu(machine) -> None:
     machine([GOOD_CARD])
     with pytest.raises(BackendError, match=r"there is no gpu\(1\), NVIDIA's driver shows gpu\(0\) Test GPU; take cpu"):
         _mxnet.contexts("gpu(1)")
+
+
+_THREADS = """
+import os
+from nnmf import _mxnet
+if os.environ.get("OURS"):
+    _mxnet.compute_in_caller()
+mx = _mxnet.load()
+assert (mx.nd.ones((2, 3)) + 1).asnumpy().sum() == 12
+print(len(os.listdir("/proc/self/task")), os.environ.get("MXNET_ENGINE_TYPE"))
+"""
+
+
+@needs_mxnet
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_a_command_has_mxnet_compute_in_its_own_thread():
+    ours, mxnets = run(_THREADS, OURS="1"), run(_THREADS)
+    n_threads, engine = ours.stdout.split()
+    assert (engine, ours.stderr) == ("None", "")  # neither children nor the screen hear of it
+    assert int(n_threads) < int(mxnets.stdout.split()[0])
+    chosen = run(_THREADS, OURS="1", MXNET_ENGINE_TYPE="ThreadedEnginePerDevice")
+    assert chosen.stdout.split() == [mxnets.stdout.split()[0], "ThreadedEnginePerDevice"]

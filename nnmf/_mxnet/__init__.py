@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._context import CONTEXTS, contexts, parse_contexts, why_no_gpu
 from ._cuda import Gpu, query_gpus
+from ._engine import compute_in_caller
 from ._install import install_command, installed_build, replace_command
 from ._load import load, repair_command
 from ._mend import mend_numpy
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTEXTS",
     "Gpu",
+    "compute_in_caller",
     "contexts",
     "install_command",
     "installed_build",

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from nnmf.errors import BackendError
 
-from . import _cuda, _install, _mend
+from . import _cuda, _engine, _install, _mend
 
 
 @functools.cache
@@ -47,9 +47,12 @@ def load() -> ModuleType:
         if build == "mxnet-cu112":
             _cuda.load_cuda_libraries()
         try:
-            return importlib.import_module("mxnet")
+            mxnet = importlib.import_module("mxnet")
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(_why_import_failed(error, build)) from error
+    if build == "mxnet":
+        _engine.begin(mxnet)
+    return mxnet
 
 
 def repair_command() -> str:

@@ -42,6 +42,7 @@ def run(name: str, argv: list[str] | None = None) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         sys.unraisablehook = _unraisable
+        importlib.import_module("nnmf._mxnet").compute_in_caller()
         importlib.import_module(f"._{name}", __name__).main(argv)
     except SystemExit as stop:
         code = stop.code
