@@ -3,7 +3,8 @@
     NNMF_DATA=... python scripts/benchmark_training.py --opponents FOLDER [--torch-python PYTHON] [--runs 5] [--readme README.md]
 
 FOLDER holds ``tutorial_mxnet.py`` and ``torch_mf.py``, which print a JSON line with ``samples_per_second``; PYTHON is an
-interpreter that has torch (default: this one). Ours is the last epoch's figure too, metrics and upload included.
+interpreter that has torch (default: this one). Ours, which has MXNet compute as commands do, is the last epoch's figure too,
+metrics and upload included.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from compare_networks import medians, put_between
 
 EPOCHS = 3
 OURS = """
-import json, sys, logging
-from nnmf import fit
+import json, sys
+from nnmf import _mxnet, fit
+_mxnet.compute_in_caller()
 from nnmf.config import DataConfig
 from nnmf.datasets import load_tables
 tables = load_tables(DataConfig(dataset="ml-100k", fold="u1"))
