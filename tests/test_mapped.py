@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import gzip
 import json
 import os
@@ -526,6 +527,38 @@ def test_a_file_that_lost_its_end_is_not_trained_on(tmp_path):
     parts._file.truncate(30)
     with pytest.raises(DataError, match="cannot be read again; check the disk"):
         parts.read_rows(2, rows)
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="a way of reading that Windows lacks")
+@pytest.mark.parametrize("n_bytes", [1, 5, 36, 50, 72])
+def test_what_is_read_in_pieces_is_read_whole(tmp_path, monkeypatch, n_bytes):
+    """A system may read less than it is asked for, of more than 2 GB or from a disk elsewhere, and is asked again."""
+    parts, read = _mapped.Parts(tmp_path, np.array([9]), np.int32, np.float32), os.preadv
+    written = np.arange(9, dtype=np.int32), np.arange(9, 18, dtype=np.float32)
+    parts.write_rows(0, *written)
+
+    def some(file, buffers, at):
+        pieces, left = [], n_bytes
+        for buffer in buffers:
+            pieces.append(memoryview(buffer).cast("B")[:left])
+            left -= len(pieces[-1])
+        return read(file, pieces, at)
+
+    monkeypatch.setattr(os, "preadv", some)
+    found = [np.empty(9, np.int32), np.empty(9, np.float32)]
+    parts.read_rows(0, found)
+    assert all(map(np.array_equal, found, written))
+
+
+def test_a_disk_that_fails_is_a_sentence(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    parts = _mapped.Parts(tmp_path, np.array([2]), np.int32)
+    parts.write_rows(0, np.arange(2, dtype=np.int32))
+    monkeypatch.setattr(os, "preadv", fail, raising=False)
+    with pytest.raises(DataError, match=r"cannot be read again; check the disk \(Input/output error\)"):
+        parts.read_rows(0, [np.empty(2, np.int32)])
 
 
 def test_training_goes_on_with_a_mapped_table(mapped, small, tmp_path):

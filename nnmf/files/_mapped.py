@@ -223,15 +223,40 @@ class Parts(_Scratch):
     def _get(self, at: int, n: int, dtype: np.dtype[Any]) -> np.ndarray:
         """The n entries that were written from a place on."""
         column = np.empty(n, dtype)
-        self._file.seek(at)
-        found = self._file.readinto(column.data.cast("B") if n else bytearray())  # type: ignore[attr-defined]
-        self._must_be(found, column.nbytes)
+        self._fill(at, [column])
         return column
 
-    def _must_be(self, found: int, wanted: int) -> None:
-        """Raise a DataError where fewer bytes could be read than were written: what is not there may be no index."""
-        if found != wanted:
-            raise DataError(f"{self._home}: a file that was written there cannot be read again; check the disk.")
+    def _fill(self, at: int, columns: Sequence[np.ndarray]) -> None:
+        """Fill columns, one after another, with what was written from a place on; several threads may at once.
+
+        Raises
+        ------
+        DataError
+            It cannot be read, or less is there than was written: what is not there may be no index.
+        """
+        rest = [column.data.cast("B") for column in columns if len(column)]
+        try:
+            while rest:  # the system may read less than it is asked for
+                if not (found := self._read_some(at, rest)):
+                    raise OSError("it is shorter than it was")
+                at += found
+                while rest and found >= len(rest[0]):
+                    found -= len(rest.pop(0))
+                if found:
+                    rest[0] = rest[0][found:]
+        except OSError as error:
+            why = error.strerror or error
+            raise DataError(
+                f"{self._home}: a file that was written there cannot be read again; check the disk ({why})."
+            ) from None
+
+    def _read_some(self, at: int, rest: list[memoryview]) -> int:
+        """Read some of the bytes from a place on; how many."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), rest, at)
+        with self._one_at_a_time:  # Windows
+            self._file.seek(at)
+            return int(self._file.readinto(rest[0]))  # type: ignore[attr-defined]
 
     def write_rows(self, first: int, *columns: np.ndarray) -> None:
         """Put the columns of some rows, one after another, in the place of the rows that are there, for `read_rows`."""
@@ -242,14 +267,7 @@ class Parts(_Scratch):
 
     def read_rows(self, first: int, columns: Sequence[np.ndarray]) -> None:
         """Fill columns with those of as many rows that begin a part, or that `write_rows` wrote; several threads may at once."""
-        at = first * self.row_bytes
-        if hasattr(os, "preadv"):
-            found = os.preadv(self._file.fileno(), columns, at)  # type: ignore[arg-type]
-        else:  # Windows
-            with self._one_at_a_time:
-                self._file.seek(at)
-                found = sum(self._file.readinto(column.data.cast("B")) for column in columns if len(column))  # type: ignore[attr-defined]
-        self._must_be(found, len(columns[0]) * self.row_bytes)
+        self._fill(first * self.row_bytes, columns)
 
     def soon(self, first: int, n: int) -> None:
         """Tell the system that n rows will be read: it fetches them meanwhile, where it can and has not yet."""
