@@ -613,3 +613,29 @@ def test_a_command_has_mxnet_compute_in_its_own_thread():
     assert int(n_threads) < int(mxnets.stdout.split()[0])
     chosen = run(_THREADS, OURS="1", MXNET_ENGINE_TYPE="ThreadedEnginePerDevice")
     assert chosen.stdout.split() == [mxnets.stdout.split()[0], "ThreadedEnginePerDevice"]
+
+
+_BROKEN = """
+from nnmf import _mxnet
+_mxnet.compute_in_caller()
+mx = _mxnet.load()
+
+class Broken(mx.operator.CustomOp):
+    def forward(self, is_train, req, in_data, out_data, aux):
+        raise ValueError("no such thing")
+
+@mx.operator.register("broken")
+class BrokenProp(mx.operator.CustomOpProp):
+    def create_operator(self, ctx, shapes, dtypes):
+        return Broken()
+
+try:
+    print("answered", mx.nd.Custom(mx.nd.ones((3,)), op_type="broken").asnumpy())
+except mx.MXNetError:
+    print("heard")
+"""
+
+
+@needs_mxnet
+def test_a_command_hears_of_errors_in_operators_written_in_python():
+    assert run(_BROKEN).stdout.splitlines()[-1] == "heard"  # after MXNet's traceback

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 _VARIABLE = "MXNET_ENGINE_TYPE"
 _wanted = False
@@ -24,15 +23,22 @@ def compute_in_caller() -> None:
     _wanted = _VARIABLE not in os.environ
 
 
-def begin(mxnet: ModuleType) -> None:
-    """Have MXNet, just loaded, do as was wanted: it reads the variable when it first has something to do."""
-    if _wanted:
-        os.environ[_VARIABLE] = "NaiveEngine"
-        try:
-            with _hushed():  # it prints which it takes
-                mxnet.nd.waitall()
-        finally:
-            del os.environ[_VARIABLE]
+@contextlib.contextmanager
+def chosen() -> Iterator[None]:
+    """Have MXNet, which is imported meanwhile, do as was wanted.
+
+    It reads the variable for operators written in Python while it is imported, and for all others when it first has something to do.
+    """
+    if not _wanted:
+        yield
+        return
+    os.environ[_VARIABLE] = "NaiveEngine"
+    try:
+        yield
+        with _hushed():  # it prints which it takes
+            sys.modules["mxnet"].nd.waitall()
+    finally:
+        del os.environ[_VARIABLE]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -47,12 +48,10 @@ def load() -> ModuleType:
         if build == "mxnet-cu112":
             _cuda.load_cuda_libraries()
         try:
-            mxnet = importlib.import_module("mxnet")
+            with _engine.chosen() if build == "mxnet" else contextlib.nullcontext():
+                return importlib.import_module("mxnet")
         except (ImportError, OSError, RuntimeError, AttributeError) as error:
             raise BackendError(_why_import_failed(error, build)) from error
-    if build == "mxnet":
-        _engine.begin(mxnet)
-    return mxnet
 
 
 def repair_command() -> str:
