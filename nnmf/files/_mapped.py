@@ -273,7 +273,8 @@ class Parts(_Scratch):
         """Tell the system that n rows will be read: it fetches them meanwhile, where it can and has not yet."""
         if n and hasattr(os, "posix_fadvise"):
             at, n_bytes = first * self.row_bytes, n * self.row_bytes
-            os.posix_fadvise(self._file.fileno(), at, n_bytes, os.POSIX_FADV_WILLNEED)
+            with contextlib.suppress(OSError):  # it is told for speed alone
+                os.posix_fadvise(self._file.fileno(), at, n_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def put(home: Path, file: IO[bytes], at: int, column: np.ndarray) -> None:

@@ -137,8 +137,6 @@ class _Side:
 
     def look_up(self, index: np.ndarray, step: int) -> None:
         """Hand MXNet what a batch looks up, as it is after so many steps."""
-        if not self.tables:
-            return
         self._n_rows = _rows.find_rows(index, self._place, self._rows, self._local)
         came = self._rows, self._n_rows, self._local, self._steps, step
         for of, powers in zip(self.tables, self._powers, strict=True):
