@@ -387,11 +387,14 @@ def test_a_process_that_is_killed_ends_the_training_in_a_sentence(role, name, sm
     model = nnmf.kinds.make_model("plain", preset="tutorial", n_epochs=50, batch_size=32, ctx="cpu")
     start = time.monotonic()
     with pytest.raises(
-        TrainingError, match=rf"^KVStore's {name} was ended by signal 9 \(SIGKILL\) in epoch 3, so training"
-    ):
+        TrainingError, match=rf"^KVStore's {name} was ended by signal 9 \(SIGKILL\) in epoch \d+, so training"
+    ) as told:
         model.fit(train, cluster="local:2", callbacks=[killing(role)])
     assert time.monotonic() - start < 30
-    assert len(model.history) == 2  # what was finished is kept
+    epoch = int(re.findall(r"in epoch (\d+)", str(told.value))[0])
+    # Steps do without the scheduler, so an epoch may end before its end is heard of.
+    assert epoch >= 3 if role == "scheduler" else epoch == 3
+    assert len(model.history) == epoch - 1  # what was finished is kept
 
 
 @pytest.mark.slow
