@@ -48,9 +48,8 @@ def workers_of(client: Client) -> list[Worker]:
 
 def _wait(client: Client) -> None:
     """Wait for a worker."""
-    asked = client.submit(
-        _version, pure=False
-    )  # a cluster that adapts itself starts one where there is something to do
+    # A cluster that adapts itself starts one where there is something to do.
+    asked = client.submit(_version, pure=False)
     try:
         client.wait_for_workers(1, timeout=_WORKER_SECONDS)
     except (TimeoutError, asyncio.TimeoutError):  # the same from Python 3.11 on

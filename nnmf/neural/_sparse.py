@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
 from collections.abc import Iterator
@@ -18,46 +17,11 @@ from nnmf.training import Tick
 from . import _rows
 from ._dense import TICK_SECONDS
 from ._iterator import DataIter
+from ._memory import Mirror, memory_of
 from ._shares import ALONE, Share
 from ._steps import SGD
 
 mx: Any = _mxnet.load()
-
-
-class _Mirror:
-    """An array of MXNet and its numbers in NumPy: on a CPU the same memory, elsewhere a copy."""
-
-    def __init__(self, array: Any, shared: bool) -> None:
-        self.array, self._shared = array, shared
-        self._address = address_of(array) if shared else 0
-        self.host: np.ndarray = memory_of(array) if shared else array.asnumpy()
-
-    def push(self) -> None:
-        """Let MXNet see what was written."""
-        if not self._shared:
-            self.array[:] = self.host
-
-    def pull(self) -> None:
-        """See what MXNet has written, which it has to be done with."""
-        if not self._shared:
-            self.host[...] = self.array.asnumpy()
-        elif (address := address_of(self.array)) != self._address:
-            self._address, self.host = address, memory_of(self.array)
-
-
-def address_of(array: Any) -> int:
-    """Where an array that MXNet keeps on a CPU lies; one that an operator has laid out in a way of its own is put in order first."""
-    found = ctypes.c_void_p()
-    mx.base.check_call(mx.base._LIB.MXNDArrayGetData(array.handle, ctypes.byref(found)))
-    return found.value or 0
-
-
-def memory_of(array: Any) -> np.ndarray:
-    """The memory of such an array, as long as the array lives; nobody looks after who writes when."""
-    array.wait_to_read()
-    size = array.size * np.dtype(array.dtype).itemsize
-    memory = (ctypes.c_char * size).from_address(address_of(array))
-    return np.frombuffer(memory, array.dtype).reshape(array.shape)
 
 
 class _Moved:
@@ -82,7 +46,7 @@ class _Moved:
 class _Layers:
     """The parameters that every step moves as a whole."""
 
-    def __init__(self, layers: list[tuple[_Moved, _Mirror, _Mirror]]) -> None:
+    def __init__(self, layers: list[tuple[_Moved, Mirror, Mirror]]) -> None:
         self.layers = layers
 
     def begin(self) -> None:
@@ -113,10 +77,10 @@ class _Table:
     total : of shape (batch_size or, of a smaller table, n_rows, width): gradients of the rows that are looked up, on the CPU
     """
 
-    def __init__(self, moved: _Moved, array: Any, found: _Mirror, gradient: _Mirror, batch_size: int) -> None:
+    def __init__(self, moved: _Moved, array: Any, found: Mirror, gradient: Mirror, batch_size: int) -> None:
         self.moved, self.table, self.found, self.gradient = moved, memory_of(array), found, gradient
         n_rows, width = self.table.shape
-        self.total = _Mirror(mx.nd.zeros((min(batch_size, n_rows), width)), shared=True)
+        self.total = Mirror(mx.nd.zeros((min(batch_size, n_rows), width)), shared=True)
 
 
 class _Side:
@@ -215,13 +179,13 @@ class SparseTrainer:
         names, auxiliary = symbol.list_arguments(), symbol.list_auxiliary_states()
         bound = {name: mx.nd.zeros(shape, self._ctx) for name, shape in zip(names, shapes, strict=True)}
         gradients = {name: mx.nd.zeros(bound[name].shape, self._ctx) for name in names if name in self.parameters}
-        mirror = {name: _Mirror(array, self._shared) for name, array in bound.items()}
+        mirror = {name: Mirror(array, self._shared) for name, array in bound.items()}
         tables: dict[str, list[_Table]] = {"user": [], "item": []}
         layers, exchanged = [], {}
         known = {name: index for index, name in self._optimizer.idx2name.items()}
         for name in gradients:
             array = self.parameters[name] = self.parameters[name].as_in_context(mx.cpu())
-            gradient = _Mirror(gradients[name], self._shared)
+            gradient = Mirror(gradients[name], self._shared)
             moved = _Moved(name, known[name], array, self._optimizer)
             exchanged[name] = gradient
             if name in sides:
@@ -244,7 +208,7 @@ class SparseTrainer:
             grad_req={name: "write" if name in gradients else "null" for name in names},
             aux_states={name: self.parameters[name].as_in_context(self._ctx).copy() for name in auxiliary},
         )
-        self._prediction = _Mirror(self._executor.outputs[0], self._shared)
+        self._prediction = Mirror(self._executor.outputs[0], self._shared)
 
     def epoch(self, number: int, learning_rate: float, tick: Tick) -> float:
         """As `DenseTrainer.epoch`."""

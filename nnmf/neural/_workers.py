@@ -117,9 +117,8 @@ class Workers:
             raise ConfigError(
                 f"cluster: {n_workers} workers are more than the {n_ratings} ratings of {self._train.name}; take fewer."
             )
-        whole = (
-            math.floor if self._config.last_batch == "discard" else math.ceil
-        )  # a short batch may be filled, or may not
+        # A short batch may be filled, or may not.
+        whole = math.floor if self._config.last_batch == "discard" else math.ceil
         if self._kind == "dist_async":
             share = whole(n_ratings / n_workers) * (1 + (self._config.negatives or 0))
             if self._batch_size > share:
